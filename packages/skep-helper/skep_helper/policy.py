@@ -1,0 +1,75 @@
+"""What skepd may ask for on this host: a TOML file that only root can write."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .vocabulary.fields import Rejected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Paths are absolute. Everything the helper touches lies below `pool` or `run`, or carries the prefix.
+
+    pool: guests and images (persistent). run: runtime state, gone after a boot. user: the user skepd runs as;
+    group: whose members may use the API. guest_uids: first and last uid that guests run as, one each.
+    uplinks: interfaces of the host that networks may be put on. interface_prefix: of every interface Skep makes in
+    the host's own stack. forwarding: whether Skep may switch on the host's IP forwarding while a nat network needs
+    it (and back off afterwards). passthrough: PCI addresses that guests may be given.
+    """
+
+    pool: Path = Path("/var/lib/skep/pool")
+    run: Path = Path("/run/skep")
+    log: Path = Path("/var/log/skep")
+    user: str = "skep"
+    group: str = "skep"
+    guest_uids: tuple[int, int] = (590_000, 599_999)
+    uplinks: tuple[str, ...] = ()
+    interface_prefix: str = "sk"
+    forwarding: bool = False
+    passthrough: tuple[str, ...] = ()
+    memory_limit: int = 0
+    """Bytes that all guests together may have; 0: what the host has."""
+
+
+def load(path: Path) -> Policy:
+    """Read a policy; raises Rejected when it is not root's alone to write, or not understood."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if status.st_uid != 0 or stat.S_IMODE(status.st_mode) & 0o022:
+            raise Rejected(f"{path}: must belong to root and be writable by nobody else (chown root, chmod 644)")
+        try:
+            return parse(tomllib.load(stream))
+        except (tomllib.TOMLDecodeError, Rejected) as error:
+            raise Rejected(f"{path}: {error}") from None
+
+
+def parse(table: dict[str, Any]) -> Policy:
+    known = {field.name: field for field in fields(Policy)}
+    arguments: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            raise Rejected(f"unknown key {key!r}; known are {', '.join(known)}")
+        arguments[key] = _convert(key, known[key].default, value)
+    return Policy(**arguments)
+
+
+def _convert(key: str, default: Any, value: Any) -> Any:
+    if isinstance(default, Path):
+        if not isinstance(value, str) or not value.startswith("/") or ".." in Path(value).parts:
+            raise Rejected(f"{key} must be an absolute path")
+        return Path(value)
+    if isinstance(default, tuple):
+        item_type = int if key == "guest_uids" else str
+        if not isinstance(value, list) or not all(isinstance(item, item_type) for item in value):
+            raise Rejected(f"{key} must be a list of {item_type.__name__}")
+        return tuple(value)
+    if type(value) is not type(default):
+        raise Rejected(f"{key} must be {type(default).__name__}")
+    return value

@@ -1,0 +1,73 @@
+"""The helper's vocabulary: every request that the root side answers, as frozen dataclasses.
+
+This is the seam between the platforms (DESIGN section 3): skepd's platform modules build these requests, the helper
+of a host carries them out, the simulated host answers the same ones in memory. Field types carry their own checks
+(``fields``), so a request that decodes is well-formed; whether it is allowed is the policy's business.
+"""
+
+from .fields import Rejected
+from .guest import (
+    GuestReading,
+    GuestSpec,
+    OpenAgent,
+    OpenConsole,
+    OpenScreen,
+    PauseGuest,
+    Probe,
+    ProbeReading,
+    ReadConsole,
+    ReadGuests,
+    ResetGuest,
+    ResumeGuest,
+    StartGuest,
+    StopGuest,
+)
+from .host import Cancel, Feature, Hello, HelloReading
+from .network import (
+    ApplyNetwork,
+    ApplyPort,
+    ApplyRouter,
+    FilterRule,
+    NetworkReading,
+    NetworkSpec,
+    PortSpec,
+    ReadNetworks,
+    RemoveNetwork,
+    RemovePort,
+    RemoveRouter,
+    RouterSpec,
+    SetGroup,
+)
+from .storage import (
+    AbandonImage,
+    CreateDisk,
+    CreateGuestFolder,
+    DiskReading,
+    EmptyTrash,
+    FolderReading,
+    GrowDisk,
+    ImageReading,
+    OpenImageWriter,
+    PublishImage,
+    ReadStorage,
+    RemoveDisk,
+    RemoveImage,
+    RemoveSnapshot,
+    RollBackGuest,
+    SnapshotGuest,
+    StorageReading,
+    TrashGuestFolder,
+    UntrashGuestFolder,
+    WriteSeed,
+)
+
+__all__ = [
+    "AbandonImage", "ApplyNetwork", "ApplyPort", "ApplyRouter", "Cancel", "CreateDisk", "CreateGuestFolder",
+    "DiskReading", "EmptyTrash", "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec",
+    "Hello", "HelloReading", "ImageReading", "NetworkReading", "NetworkSpec", "OpenAgent", "OpenConsole",
+    "OpenImageWriter", "OpenScreen", "PauseGuest", "PortSpec", "Probe", "ProbeReading", "PublishImage", "ReadConsole",
+    "ReadGuests", "ReadNetworks", "ReadStorage", "Rejected", "RemoveDisk", "RemoveImage", "RemoveNetwork",
+    "RemovePort", "RemoveRouter", "RemoveSnapshot", "ResetGuest", "ResumeGuest", "RollBackGuest", "RouterSpec",
+    "SetGroup", "SnapshotGuest", "StartGuest", "StopGuest", "StorageReading", "TrashGuestFolder",
+    "UntrashGuestFolder", "WriteSeed",
+]  # fmt: skip

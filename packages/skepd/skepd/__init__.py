@@ -1,0 +1,1 @@
+"""Skep's engine: desired state, plan, apply, API."""
