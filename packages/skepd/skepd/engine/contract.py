@@ -1,0 +1,138 @@
+"""What the API may ask of the engine. Synchronous; thread-safe; long work answers with an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from skepd.model.errors import DefinitionError
+from skepd.model.facts import HostFacts
+from skepd.model.names import Manager, Ref
+from skepd.model.objects import Object
+from skepd.plan.steps import Plan
+
+__all__ = ["Conflict", "DefinitionError", "Engine", "Event", "Operation", "Refused", "StepState", "Unknown", "View"]
+
+
+class Unknown(LookupError):
+    """There is no such object. The text names it and the nearest name there is."""
+
+
+class Conflict(Exception):
+    """The object changed since the caller read it (ETag), has another manager, or is used by something else."""
+
+
+class Refused(Exception):
+    """Understood, but not done: the text says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepState:
+    summary: str
+    state: str
+    """waiting, running, done, failed, undone, skipped"""
+    done: int = 0
+    total: int = 0
+    """Progress of the running step in bytes or items; total 0: unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """Long work, persisted. state: queued, running, confirming, done, failed, cancelled, undone."""
+
+    id: str
+    title: str
+    state: str
+    manager: Manager
+    created: float
+    ended: float = 0.0
+    error: str = ""
+    steps: tuple[StepState, ...] = ()
+    log: tuple[str, ...] = ()
+    confirm_before: float = 0.0
+    """When state is confirming: the time after which the operation is rolled back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something happened. number rises by one for each event and survives restarts."""
+
+    number: int
+    time: float
+    kind: str
+    """e.g. guest.started, guest.ended, object.changed, operation.progress, operation.ended, host.warning"""
+    ref: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """An object as it should be and as it is. etag: of the definition. status: plain JSON (state, addresses, ...)."""
+
+    object: Object
+    etag: str
+    status: dict[str, Any]
+
+
+class Engine(Protocol):
+    """Objects, operations and readings of one host. Raises Unknown, Conflict, Refused, DefinitionError, HostError."""
+
+    def facts(self) -> HostFacts: ...
+
+    def host_status(self) -> dict[str, Any]:
+        """Name, platform, version, uptime, CPU, memory, storage, counts, problems: plain JSON."""
+        ...
+
+    def doctor(self) -> list[dict[str, Any]]:
+        """[{"name", "works", "reason", "advice"}] for every facility and check."""
+        ...
+
+    def views(self, kind: str) -> list[View]: ...
+
+    def view(self, ref: Ref) -> View: ...
+
+    def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
+        """Define or change an object and carry it out. etag "*" means it must not exist yet."""
+        ...
+
+    def delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation: ...
+
+    def guest_action(self, name: str, action: str, options: dict[str, Any]) -> Operation:
+        """start, stop (timeout, force), restart, reset, pause, resume, snapshot (snapshot, quiesce),
+        rollback (snapshot, start), remove-snapshot (snapshot), clone (target), grow (disk, size)."""
+        ...
+
+    def plan_site(self, text: str, file: str) -> Plan: ...
+
+    def apply_site(self, text: str, file: str, *, restart: bool = False) -> Operation: ...
+
+    def export(self) -> str:
+        """The running host as site.toml."""
+        ...
+
+    def operations(self, limit: int = 100) -> list[Operation]: ...
+
+    def operation(self, identity: str) -> Operation: ...
+
+    def cancel(self, identity: str) -> Operation: ...
+
+    def confirm(self, identity: str) -> Operation: ...
+
+    def wait(self, identity: str, timeout: float) -> Operation:
+        """The operation when it has ended, or as it is after `timeout` seconds."""
+        ...
+
+    def events(self, after: int, timeout: float) -> Iterator[Event]:
+        """Events after this number; waits at most `timeout` seconds for the first one, then ends."""
+        ...
+
+    def open_console(self, guest: str, *, writer: bool, take: bool) -> int:
+        """A descriptor: a stream socket, the last 64 KiB of history first, then live."""
+        ...
+
+    def open_screen(self, guest: str) -> int: ...
+
+    def console_history(self, guest: str, offset: int, length: int) -> tuple[int, bytes]: ...
+
+    def pull_image(self, name: str, version: str, sources: tuple[str, ...], *, manager: Manager) -> Operation: ...
