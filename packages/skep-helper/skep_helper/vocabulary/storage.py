@@ -49,7 +49,8 @@ class CreateDisk(Checked):
 
     guest: Name
     disk: Name
-    size: DiskSize
+    size: DiskSize | None = None
+    """None: the virtual size of its image, which may not have been pulled yet when the plan is made."""
     format: word(*DISK_FORMATS) = "qcow2"  # type: ignore[valid-type]
     edition: word("thin", "full") = "thin"  # type: ignore[valid-type]
     image: Name | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 class HostFacts:
     """platform: linux, freebsd or sim. memory in bytes; uplinks: interfaces that networks may use.
 
+    management: those of them that the host itself is reached by; a plan that touches one must be confirmed.
     missing: facility -> why it does not work here (from the helper's probes). A definition that needs one of these
     is refused with that reason.
     """
@@ -20,5 +21,6 @@ class HostFacts:
     memory: int
     disk_format: str
     uplinks: tuple[str, ...] = ()
+    management: tuple[str, ...] = ()
     pci_devices: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)

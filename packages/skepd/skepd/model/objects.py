@@ -35,6 +35,8 @@ class Disk:
     model: str | None = None
     """virtio, ahci or nvme; None: by profile."""
     discard: bool = True
+    slot: int | None = None
+    """Where the device sits in the guest. None: plan gives it a free one, which stays its own (see plan.slots)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Nic:
 
     port: str
     model: str | None = None
+    slot: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class Media:
 
     image: str
     until_reboot: bool = True
+    slot: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
