@@ -1,0 +1,267 @@
+"""What travels between client and server besides the objects themselves.
+
+Definitions of objects (guest, network, ...) travel as JSON with the fields of the server's model, plus `etag` and
+`status`. Everything else is here. Answers tolerate keys they do not know (a newer server); requests do not.
+Times are seconds since 1970, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Role = Literal["viewer", "operator", "admin"]
+ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
+"""From the weakest to the strongest; each may do what those before it may."""
+
+Wait = Annotated[int, Meta(ge=0, le=3600, description="Seconds to wait for the end of the operation.")]
+Text = Annotated[str, Meta(max_length=4 << 20)]
+Word = Annotated[str, Meta(min_length=1, max_length=255)]
+Bytes = Annotated[int, Meta(ge=1, le=1 << 62)]
+Seconds = Annotated[int, Meta(ge=0, le=86_400)]
+Offset = Annotated[int, Meta(ge=-1, le=1 << 62)]
+
+
+class Place(Struct, kw_only=True, omit_defaults=True):
+    """One error of a definition: what is wrong, where, and what to write instead."""
+
+    detail: str
+    hint: str = ""
+    file: str = ""
+    line: int = 0
+
+
+class Problem(Struct, kw_only=True, omit_defaults=True):
+    """RFC 9457 problem details. detail: what happened, to which object; hint: what to do next.
+
+    errors: all that is wrong with a definition; the first of them is in the other fields too.
+    """
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    hint: str = ""
+    file: str = ""
+    line: int = 0
+    errors: tuple[Place, ...] = ()
+
+
+class StepState(Struct, kw_only=True):
+    summary: str
+    state: str
+    done: int = 0
+    total: int = 0
+
+
+class Operation(Struct, kw_only=True):
+    """Long work. state: queued, running, confirming, done, failed, cancelled or undone."""
+
+    id: str
+    title: str
+    state: str
+    manager: str
+    created: float
+    ended: float = 0.0
+    error: str = ""
+    steps: tuple[StepState, ...] = ()
+    log: tuple[str, ...] = ()
+    confirm_before: float = 0.0
+
+
+UNENDED = frozenset({"queued", "running", "confirming"})
+"""States in which an operation may still change."""
+
+
+class Event(Struct, kw_only=True):
+    number: int
+    time: float
+    kind: str
+    ref: str
+    data: dict[str, Any] = {}
+
+
+class Host(Struct, kw_only=True):
+    """facts: what plans depend on; status: how the host is now."""
+
+    facts: dict[str, Any]
+    status: dict[str, Any]
+
+
+class Check(Struct, kw_only=True):
+    """A facility or a check of `skep doctor`."""
+
+    name: str
+    works: bool
+    reason: str = ""
+    advice: str = ""
+
+
+class GuestDisk(Struct, kw_only=True):
+    """A disk with the guest it belongs to."""
+
+    guest: str
+    name: str
+    size: int | None
+    image: str | None
+    edition: str
+    format: str | None
+    status: dict[str, Any]
+
+
+class Snapshot(Struct, kw_only=True):
+    """frozen: whether the guest agent froze the file systems."""
+
+    name: str
+    created: float = 0.0
+    frozen: bool = False
+    disks: tuple[str, ...] = ()
+
+
+class PlanStep(Struct, kw_only=True):
+    verb: str
+    ref: str
+    summary: str
+    stage: int
+
+
+class PlanNote(Struct, kw_only=True):
+    ref: str | None
+    text: str
+    refuses: bool
+
+
+class Plan(Struct, kw_only=True):
+    """confirm: whether the plan can cut the line to the host, so that it must be confirmed."""
+
+    steps: tuple[PlanStep, ...]
+    notes: tuple[PlanNote, ...]
+    confirm: bool
+
+
+class Token(Struct, kw_only=True):
+    """An API token without its secret."""
+
+    id: str
+    name: str
+    role: Role
+    created: float
+
+
+class CreatedToken(Token, kw_only=True):
+    """secret: shown this once; the server keeps its digest only."""
+
+    secret: str
+
+
+class Caller(Struct, kw_only=True):
+    """Who the server takes the caller for. via: "socket" or "token"."""
+
+    name: str
+    role: Role
+    via: str
+
+
+# --- requests ---------------------------------------------------------------------------------------------------
+
+
+class Request(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A body or query. An unknown key is an error."""
+
+
+class NoOptions(Request, kw_only=True):
+    pass
+
+
+class StopOptions(Request, kw_only=True):
+    """timeout: of the orderly shutdown; None: what the guest's definition says. force: end it after that."""
+
+    timeout: Seconds | None = None
+    force: bool = True
+
+
+class GrowOptions(Request, kw_only=True):
+    disk: Word
+    size: Bytes
+
+
+class CloneOptions(Request, kw_only=True):
+    target: Word
+
+
+class NewSnapshot(Request, kw_only=True):
+    name: Word
+    quiesce: bool = True
+
+
+class RollbackOptions(Request, kw_only=True):
+    """start: whether to start the guest again afterwards."""
+
+    start: bool = False
+
+
+class PullRequest(Request, kw_only=True):
+    version: Word
+    sources: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=16)]
+
+
+class SiteText(Request, kw_only=True):
+    """A site definition. file: its name as errors shall print it."""
+
+    text: Text
+    file: Word = "site.toml"
+
+
+class ApplyRequest(SiteText, kw_only=True):
+    """restart: whether guests may be restarted for changes that need it."""
+
+    restart: bool = False
+
+
+class NewToken(Request, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9._@-]+$")]
+    role: Role
+
+
+# --- queries ----------------------------------------------------------------------------------------------------
+
+
+class NoQuery(Request, kw_only=True):
+    pass
+
+
+class WaitQuery(Request, kw_only=True):
+    wait: Wait | None = None
+
+
+class ChangeQuery(WaitQuery, kw_only=True):
+    """manager: on whose behalf; take_over: change the object although another manager owns it."""
+
+    manager: Literal["user", "openstack"] = "user"
+    take_over: bool = False
+
+
+class LimitQuery(Request, kw_only=True):
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class EventsQuery(Request, kw_only=True):
+    """after: only events with a higher number; -1: only those from now on."""
+
+    after: Offset = 0
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+
+
+class SerialQuery(Request, kw_only=True):
+    """offset -1: the last `length` bytes."""
+
+    offset: Offset = -1
+    length: Annotated[int, Meta(ge=1, le=1 << 20)] = 65_536
+
+
+class ConsoleQuery(Request, kw_only=True):
+    """write: ask for the keyboard (one writer at a time); take: take it from who has it."""
+
+    write: bool = True
+    take: bool = False

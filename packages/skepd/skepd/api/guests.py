@@ -1,0 +1,62 @@
+"""Handlers of what one does with a guest: actions, snapshots, serial history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from skep.wire import NewSnapshot, RollbackOptions, SerialQuery, Snapshot
+
+from skepd.engine.contract import Operation, View
+from skepd.model.names import Kind, Ref
+
+from .problems import ApiError
+from .route import Answer, Call, Handler
+
+
+def action(verb: str) -> Handler:
+    """An action whose options are the body, as they stand; options left out or null are not passed on."""
+
+    def act(call: Call) -> Operation:
+        options: dict[str, Any] = msgspec.to_builtins(call.body)
+        given = {key: value for key, value in options.items() if value is not None}
+        return call.engine.guest_action(call.name, verb, given)
+
+    return act
+
+
+def snapshots(call: Call) -> Answer:
+    return Answer(_snapshots(call.engine.view(Ref(Kind.GUEST, call.name))))
+
+
+def snapshot(call: Call) -> Answer:
+    for found in _snapshots(call.engine.view(Ref(Kind.GUEST, call.name))):
+        if found.name == call.params["snapshot"]:
+            return Answer(found)
+    raise ApiError(404, f"guest {call.name} has no snapshot {call.params['snapshot']!r}")
+
+
+def create_snapshot(call: Call) -> Operation:
+    wanted = call.body_as(NewSnapshot)
+    options = {"snapshot": wanted.name, "quiesce": wanted.quiesce}
+    return call.engine.guest_action(call.name, "snapshot", options)
+
+
+def roll_back(call: Call) -> Operation:
+    options = {"snapshot": call.params["snapshot"], "start": call.body_as(RollbackOptions).start}
+    return call.engine.guest_action(call.name, "rollback", options)
+
+
+def remove_snapshot(call: Call) -> Operation:
+    return call.engine.guest_action(call.name, "remove-snapshot", {"snapshot": call.params["snapshot"]})
+
+
+def serial(call: Call) -> Answer:
+    """Bytes of the serial history; the header Skep-Offset says where they begin."""
+    query = call.query_as(SerialQuery)
+    offset, data = call.engine.console_history(call.name, query.offset, query.length)
+    return Answer(data, headers={"Skep-Offset": str(offset)})
+
+
+def _snapshots(view: View) -> list[Snapshot]:
+    return [msgspec.convert(entry, Snapshot) for entry in view.status.get("snapshots", ())]

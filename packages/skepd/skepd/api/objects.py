@@ -1,0 +1,134 @@
+"""Handlers of everything that has a definition: list, show, put, delete. The same code for each kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from skep.wire import ChangeQuery, GuestDisk, PullRequest
+
+from skepd.engine.contract import Conflict, Operation, Unknown, View
+from skepd.model.names import Kind, Manager, Ref
+
+from . import decode
+from .problems import ApiError
+from .route import Answer, Call, Handler
+
+READ_ONLY = ("etag", "status", "manager")
+"""Keys that answers have and requests may carry back; the manager is the caller's (query `manager`)."""
+
+
+def to_wire(view: View) -> dict[str, Any]:
+    """The object's fields, its etag and its status."""
+    fields: dict[str, Any] = msgspec.to_builtins(view.object)
+    return {**fields, "etag": view.etag, "status": view.status}
+
+
+def decode_object(raw: Any, wanted: type, name: str, manager: str) -> Any:
+    """A definition from a body. The name comes from the path; a body that says another is an error."""
+    if not isinstance(raw, dict):
+        raise ApiError(400, "body: expected an object", f"send the fields of a {wanted.__name__.lower()} as JSON")
+    if raw.get("name", name) != name:
+        raise ApiError(400, f"body: name is {raw['name']!r}, the path says {name!r}", "a name cannot be changed")
+    fields = {key: value for key, value in raw.items() if key not in READ_ONLY}
+    return decode.convert({**fields, "name": name, "manager": manager}, wanted)
+
+
+def lister(kind: Kind) -> Handler:
+    return lambda call: Answer([to_wire(view) for view in call.engine.views(kind.value)])
+
+
+def getter(kind: Kind) -> Handler:
+    def get(call: Call) -> Answer:
+        view = call.engine.view(Ref(kind, call.name))
+        return Answer(to_wire(view), headers={"ETag": f'"{view.etag}"'})
+
+    return get
+
+
+def putter(kind: Kind) -> Handler:
+    def put(call: Call) -> Operation:
+        query, ref = call.query_as(ChangeQuery), Ref(kind, call.name)
+        etag = precondition(call, ref)
+        try:
+            return call.engine.put(call.body, manager=Manager(query.manager), etag=etag, take_over=query.take_over)
+        except Conflict as error:
+            raise _conflict(call, ref, etag, error) from error
+
+    return put
+
+
+def deleter(kind: Kind) -> Handler:
+    def delete(call: Call) -> Operation:
+        query, ref = call.query_as(ChangeQuery), Ref(kind, call.name)
+        etag = precondition(call, ref)
+        try:
+            return call.engine.delete(ref, manager=Manager(query.manager), etag=etag, take_over=query.take_over)
+        except Conflict as error:
+            raise _conflict(call, ref, etag, error) from error
+
+    return delete
+
+
+def precondition(call: Call, ref: Ref) -> str | None:
+    """The etag the engine must find, from If-Match or If-None-Match: *. Raises ApiError 412 if it does not hold."""
+    if_match, if_none = call.headers.get("if-match"), call.headers.get("if-none-match")
+    if if_none is not None:
+        if if_none.strip() != "*":
+            raise ApiError(400, "If-None-Match: only * has a meaning here", "use If-Match: ETAG to change an object")
+        if _etag(call, ref) is not None:
+            raise ApiError(412, f"{ref} exists already", "leave If-None-Match out to change it")
+        return "*"
+    if if_match is None:
+        return None
+    current = _etag(call, ref)
+    wanted = {tag.strip().removeprefix("W/").strip('"') for tag in if_match.split(",")}
+    if current is None or (current not in wanted and "*" not in wanted):
+        raise _changed(ref, current)
+    return current
+
+
+def pull_image(call: Call) -> Operation:
+    request = call.body_as(PullRequest)
+    manager = Manager(call.query_as(ChangeQuery).manager)
+    return call.engine.pull_image(call.name, request.version, request.sources, manager=manager)
+
+
+def disks(call: Call) -> Answer:
+    """Every disk of every guest; its status is what the guest's status says under `disks`."""
+    found = []
+    for view in call.engine.views(Kind.GUEST.value):
+        definition = msgspec.to_builtins(view.object)
+        states = view.status.get("disks", {})
+        found += [_disk(definition["name"], disk, states) for disk in definition["disks"]]
+    return Answer(found)
+
+
+def _disk(guest: str, disk: dict[str, Any], states: dict[str, Any]) -> GuestDisk:
+    plain = {key: disk[key] for key in ("name", "size", "image", "edition", "format")}
+    return GuestDisk(guest=guest, status=states.get(disk["name"], {}), **plain)
+
+
+def _etag(call: Call, ref: Ref) -> str | None:
+    try:
+        return call.engine.view(ref).etag
+    except Unknown:
+        return None
+
+
+def _changed(ref: Ref, current: str | None) -> ApiError:
+    if current is None:
+        return ApiError(412, f"{ref} does not exist (any more)", "leave If-Match out to create it")
+    return ApiError(412, f"{ref} changed since you read it", "read it again and repeat the change")
+
+
+def _conflict(call: Call, ref: Ref, etag: str | None, error: Conflict) -> ApiError:
+    """412 if what the caller required no longer holds (somebody was faster), otherwise 409."""
+    if etag is not None:
+        current = _etag(call, ref)
+        if current != (None if etag == "*" else etag):
+            return _changed(ref, current)
+    hint = ""
+    if not call.query.take_over and "manager" in str(error):
+        hint = "take_over=true takes the object over from its manager"
+    return ApiError(409, str(error), hint)

@@ -1,0 +1,209 @@
+"""The route table of /v1: every door of the API, who may pass, what goes in and what comes out."""
+
+from __future__ import annotations
+
+from skep import wire
+
+from skepd.model import objects as model
+from skepd.model.names import Kind
+
+from . import guests, objects, site
+from .route import Route
+
+KINDS: tuple[tuple[str, Kind, type], ...] = (
+    ("guests", Kind.GUEST, model.Guest),
+    ("networks", Kind.NETWORK, model.Network),
+    ("ports", Kind.PORT, model.Port),
+    ("routers", Kind.ROUTER, model.Router),
+    ("filters", Kind.FILTER, model.Filter),
+    ("images", Kind.IMAGE, model.Image),
+)
+
+ACTIONS: tuple[tuple[str, str, type], ...] = (
+    ("start", "Start a guest.", wire.NoOptions),
+    ("stop", "Stop a guest in an orderly way.", wire.StopOptions),
+    ("restart", "Stop a guest and start it again, with its present definition.", wire.StopOptions),
+    ("reset", "Reset a guest at once, like its reset button.", wire.NoOptions),
+    ("pause", "Halt a guest's CPUs.", wire.NoOptions),
+    ("resume", "Let a paused guest's CPUs go on.", wire.NoOptions),
+    ("grow", "Grow a disk of a guest.", wire.GrowOptions),
+    ("clone", "Make a copy of a stopped guest under another name.", wire.CloneOptions),
+)
+
+
+def _definitions(plural: str, kind: Kind, shape: type) -> tuple[Route, ...]:
+    name, path = kind.value, f"/v1/{plural}"
+    one = path + "/{name}"
+    return (
+        Route(
+            method="GET",
+            path=path,
+            summary=f"All {plural}.",
+            role="viewer",
+            answer=shape,
+            many=True,
+            handler=objects.lister(kind),
+        ),
+        Route(
+            method="GET",
+            path=one,
+            summary=f"One {name}: its definition, etag and status.",
+            role="viewer",
+            answer=shape,
+            handler=objects.getter(kind),
+        ),
+        Route(
+            method="PUT",
+            path=one,
+            summary=f"Define or change a {name} and carry it out.",
+            role="admin",
+            body=shape,
+            query=wire.ChangeQuery,
+            answer=wire.Operation,
+            conditional=True,
+            handler=objects.putter(kind),
+        ),
+        Route(
+            method="DELETE",
+            path=one,
+            summary=f"Delete a {name}.",
+            role="admin",
+            query=wire.ChangeQuery,
+            answer=wire.Operation,
+            conditional=True,
+            handler=objects.deleter(kind),
+        ),
+    )
+
+
+def _action(verb: str, summary: str, options: type) -> Route:
+    return Route(
+        method="POST",
+        path=f"/v1/guests/{{name}}/actions/{verb}",
+        summary=summary,
+        role="operator",
+        body=options,
+        query=wire.WaitQuery,
+        answer=wire.Operation,
+        handler=guests.action(verb),
+    )
+
+
+HOST = (
+    Route(
+        method="GET", path="/v1/host", summary="The host: facts and status.", role="viewer", answer=wire.Host,
+        handler=site.host,
+    ),
+    Route(
+        method="GET", path="/v1/doctor", summary="What works on this host and what does not.", role="viewer",
+        answer=wire.Check, many=True, handler=site.doctor,
+    ),
+    Route(
+        method="POST", path="/v1/plan", summary="What applying a site definition would do.", role="viewer",
+        body=wire.SiteText, answer=wire.Plan, handler=site.plan,
+    ),
+    Route(
+        method="POST", path="/v1/apply", summary="Make the host what a site definition says.", role="admin",
+        body=wire.ApplyRequest, query=wire.WaitQuery, answer=wire.Operation, handler=site.apply,
+    ),
+    Route(
+        method="GET", path="/v1/export", summary="The running host as site.toml.", role="viewer", answer=bytes,
+        media="application/toml", handler=site.export,
+    ),
+)  # fmt: skip
+
+GUESTS = (
+    Route(
+        method="GET", path="/v1/disks", summary="All disks of all guests.", role="viewer", answer=wire.GuestDisk,
+        many=True, handler=objects.disks,
+    ),
+    Route(
+        method="GET", path="/v1/guests/{name}/serial", summary="History of a guest's serial line.", role="viewer",
+        query=wire.SerialQuery, answer=bytes, media="application/octet-stream", handler=guests.serial,
+    ),
+    Route(
+        method="GET", path="/v1/guests/{name}/console", summary="A guest's serial line, live; writing needs operator.",
+        role="viewer", query=wire.ConsoleQuery, answer=None, websocket="binary frames: the line; text frames: notices",
+    ),
+    Route(
+        method="GET", path="/v1/guests/{name}/screen", summary="A guest's screen and keyboard.", role="operator",
+        answer=None, websocket="binary frames: RFB",
+    ),
+    Route(
+        method="GET", path="/v1/guests/{name}/snapshots", summary="Snapshots of a guest.", role="viewer",
+        answer=wire.Snapshot, many=True, handler=guests.snapshots,
+    ),
+    Route(
+        method="POST", path="/v1/guests/{name}/snapshots", summary="Snapshot all disks of a guest at one instant.",
+        role="operator", body=wire.NewSnapshot, query=wire.WaitQuery, answer=wire.Operation,
+        handler=guests.create_snapshot,
+    ),
+    Route(
+        method="GET", path="/v1/guests/{name}/snapshots/{snapshot}", summary="One snapshot.", role="viewer",
+        answer=wire.Snapshot, handler=guests.snapshot,
+    ),
+    Route(
+        method="DELETE", path="/v1/guests/{name}/snapshots/{snapshot}", summary="Remove a snapshot.", role="operator",
+        query=wire.WaitQuery, answer=wire.Operation, handler=guests.remove_snapshot,
+    ),
+    Route(
+        method="POST", path="/v1/guests/{name}/snapshots/{snapshot}/rollback", role="operator",
+        summary="Bring a guest's disks and UEFI variables back to a snapshot.", body=wire.RollbackOptions,
+        query=wire.WaitQuery, answer=wire.Operation, handler=guests.roll_back,
+    ),
+    Route(
+        method="POST", path="/v1/images/{name}/pull", summary="Fetch and verify an image.", role="admin",
+        body=wire.PullRequest, query=wire.ChangeQuery, answer=wire.Operation, handler=objects.pull_image,
+    ),
+)  # fmt: skip
+
+WORK = (
+    Route(
+        method="GET", path="/v1/operations", summary="Operations, newest first.", role="viewer",
+        query=wire.LimitQuery, answer=wire.Operation, many=True, handler=site.operations,
+    ),
+    Route(
+        method="GET", path="/v1/operations/{id}", summary="One operation: steps, progress, log.", role="viewer",
+        query=wire.WaitQuery, answer=wire.Operation, handler=site.operation,
+    ),
+    Route(
+        method="POST", path="/v1/operations/{id}/cancel", summary="Cancel an operation and undo what it did.",
+        role="operator", query=wire.WaitQuery, answer=wire.Operation, handler=site.cancel,
+    ),
+    Route(
+        method="POST", path="/v1/operations/{id}/confirm", summary="Confirm a change that could have cut the line.",
+        role="admin", query=wire.WaitQuery, answer=wire.Operation, handler=site.confirm,
+    ),
+    Route(
+        method="GET", path="/v1/events", summary="Past events; live as text/event-stream or over WebSocket.",
+        role="viewer", query=wire.EventsQuery, answer=wire.Event, many=True, websocket="text frames: events",
+    ),
+)  # fmt: skip
+
+ACCESS = (
+    Route(
+        method="GET", path="/v1/users/me", summary="Who the server takes you for.", role="viewer",
+        answer=wire.Caller, handler=site.me,
+    ),
+    Route(
+        method="GET", path="/v1/tokens", summary="API tokens, without their secrets.", role="admin",
+        answer=wire.Token, many=True, handler=site.tokens,
+    ),
+    Route(
+        method="POST", path="/v1/tokens", summary="Make an API token; its secret is shown this once.", role="admin",
+        body=wire.NewToken, answer=wire.CreatedToken, status=201, handler=site.create_token,
+    ),
+    Route(
+        method="DELETE", path="/v1/tokens/{id}", summary="Revoke an API token.", role="admin", answer=None, status=204,
+        handler=site.revoke_token,
+    ),
+)  # fmt: skip
+
+ROUTES: tuple[Route, ...] = (
+    *HOST,
+    *(route for kind in KINDS for route in _definitions(*kind)),
+    *(_action(*action) for action in ACTIONS),
+    *GUESTS,
+    *WORK,
+    *ACCESS,
+)

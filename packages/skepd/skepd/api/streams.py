@@ -1,0 +1,204 @@
+"""What stays open: events (WebSocket, SSE), serial consoles and screens (WebSocket)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+from skep.wire import ConsoleQuery, EventsQuery, NoQuery
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from skepd.engine.contract import Conflict, Event
+
+from . import decode
+from .authorise import SUBPROTOCOL, require
+from .problems import ApiError, response, translate
+from .service import Service
+
+CHUNK = 32_768
+Endpoint = Callable[[Request], Awaitable[Response]]
+Stream = Callable[[Service, WebSocket], Awaitable[None]]
+
+
+def endpoints(service: Service) -> dict[str, Endpoint]:
+    """Plain HTTP at the paths that mainly stream."""
+    return {
+        "/v1/events": partial(_events_http, service),
+        "/v1/guests/{name}/console": partial(_upgrade_required, service),
+        "/v1/guests/{name}/screen": partial(_upgrade_required, service),
+    }
+
+
+def websocket_routes(service: Service) -> list[WebSocketRoute]:
+    table: dict[str, Stream] = {
+        "/v1/events": _events_socket,
+        "/v1/guests/{name}/console": _console,
+        "/v1/guests/{name}/screen": _screen,
+    }
+    return [WebSocketRoute(path, partial(_guarded, service, stream)) for path, stream in table.items()]
+
+
+async def _guarded(service: Service, stream: Stream, websocket: WebSocket) -> None:
+    """Runs a stream; an error before the handshake is answered as over plain HTTP."""
+    try:
+        await stream(service, websocket)
+    except WebSocketDisconnect:
+        return
+    except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
+        problem = translate(error)
+        if websocket.application_state.name == "CONNECTING":
+            await websocket.send_denial_response(response(problem))
+        elif websocket.application_state.name == "CONNECTED":
+            await websocket.close(1011, problem.detail[:100])
+
+
+async def _admit(service: Service, websocket: WebSocket, role: Any, query: type) -> Any:
+    caller = await service.workers.call(service.authoriser.caller, websocket)
+    require(caller, role)
+    asked: Any = decode.query(websocket.query_params.multi_items(), query)
+    if isinstance(asked, ConsoleQuery) and asked.write:
+        require(caller, "operator")
+    return asked
+
+
+async def _accept(websocket: WebSocket) -> None:
+    offered = websocket.scope.get("subprotocols", ())
+    await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+
+
+async def _upgrade_required(service: Service, request: Request) -> Response:
+    try:
+        await service.workers.call(service.authoriser.caller, request)
+    except Exception as error:  # noqa: BLE001 - every error becomes an answer
+        return response(translate(error))
+    return response(
+        ApiError(426, "this is a WebSocket", "`skep guest console NAME` speaks it", {"Upgrade": "websocket"})
+    )
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+async def _events_http(service: Service, request: Request) -> Response:
+    try:
+        caller = await service.workers.call(service.authoriser.caller, request)
+        require(caller, "viewer")
+        query = decode.query(request.query_params.multi_items(), EventsQuery)
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            past = await service.hub.past(query.after, query.limit)
+            return Response(msgspec.json.encode(past), media_type="application/json")
+        after = _last_event(request, query.after)
+    except Exception as error:  # noqa: BLE001 - every error becomes an answer
+        return response(translate(error))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_event_stream(service, after), headers=headers, media_type="text/event-stream")
+
+
+def _last_event(request: Request, after: int) -> int:
+    """A browser that comes back says what it saw last."""
+    seen = request.headers.get("last-event-id", "")
+    return int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 19 else after
+
+
+async def _event_stream(service: Service, after: int) -> AsyncIterator[bytes]:
+    yield b": skep\n\n"
+    async for batch in service.hub.follow(after):
+        yield b"".join(map(_sse, batch)) if batch else b":\n\n"
+
+
+def _sse(event: Event) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, event.kind.encode(), msgspec.json.encode(event))
+
+
+async def _events_socket(service: Service, websocket: WebSocket) -> None:
+    query: EventsQuery = await _admit(service, websocket, "viewer", EventsQuery)
+    await _accept(websocket)
+    await _first(_send_events(service, websocket, query.after), _until_closed(websocket))
+
+
+async def _send_events(service: Service, websocket: WebSocket, after: int) -> None:
+    async for batch in service.hub.follow(after):
+        for event in batch:
+            await websocket.send_text(msgspec.json.encode(event).decode())
+
+
+async def _until_closed(websocket: WebSocket) -> None:
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+# --- consoles and screens ---------------------------------------------------------------------------------------
+
+
+async def _console(service: Service, websocket: WebSocket) -> None:
+    """The serial line. If another one writes and `take` was not asked for, a read-only console with a notice."""
+    query: ConsoleQuery = await _admit(service, websocket, "viewer", ConsoleQuery)
+    guest, opened = websocket.path_params["name"], service.engine.open_console
+    notice = {"read_only": False, "reason": ""} if query.write else {"read_only": True, "reason": "as asked"}
+    try:
+        descriptor = await service.workers.call(opened, guest, writer=query.write, take=query.take)
+    except Conflict as error:
+        if not query.write or query.take:
+            raise
+        descriptor = await service.workers.call(opened, guest, writer=False, take=False)
+        notice = {"read_only": True, "reason": str(error)}
+    with socket.socket(fileno=descriptor) as line:
+        await _accept(websocket)
+        await websocket.send_text(json.dumps(notice))
+        await _relay(websocket, line, bool(notice["read_only"]))
+
+
+async def _screen(service: Service, websocket: WebSocket) -> None:
+    await _admit(service, websocket, "operator", NoQuery)
+    descriptor = await service.workers.call(service.engine.open_screen, websocket.path_params["name"])
+    with socket.socket(fileno=descriptor) as line:
+        await _accept(websocket)
+        await _relay(websocket, line, False)
+
+
+async def _relay(websocket: WebSocket, line: socket.socket, read_only: bool) -> None:
+    """Bytes both ways until either side ends. One chunk is under way in each direction: who reads slowly waits."""
+    line.setblocking(False)
+    await _first(_line_to_socket(websocket, line), _socket_to_line(websocket, line, read_only))
+
+
+async def _line_to_socket(websocket: WebSocket, line: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        while data := await loop.sock_recv(line, CHUNK):
+            await websocket.send_bytes(data)
+    except ConnectionError:
+        pass  # the guest ended: the same as the end of its line
+    await websocket.close(1000, "the line ended")
+
+
+async def _socket_to_line(websocket: WebSocket, line: socket.socket, read_only: bool) -> None:
+    loop = asyncio.get_running_loop()
+    while (message := await websocket.receive())["type"] != "websocket.disconnect":
+        data = message.get("bytes")
+        if data and not read_only:
+            try:
+                await loop.sock_sendall(line, data)
+            except ConnectionError:
+                return  # the other direction says so to the client
+
+
+async def _first(*works: Awaitable[None]) -> None:
+    """Runs all until one ends, then ends the others; raises what the first one raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,227 @@
+"""An Engine in memory, as small as the contract allows: work ends at once, or when a test says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import socket
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+from skepd.engine.contract import Conflict, Event, Operation, Refused, StepState, Unknown, View
+from skepd.model.desired import ref_of
+from skepd.model.errors import DefinitionError
+from skepd.model.facts import HostFacts
+from skepd.model.names import Kind, Manager, Ref
+from skepd.model.objects import Guest, Image, Object
+from skepd.plan.steps import Note, Plan, Step
+
+ENDED = ("done", "failed", "cancelled", "undone")
+
+
+class FakeEngine:
+    """hold: new operations stay running until `finish`. Everything else follows the contract."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Ref, Object] = {}
+        self.status: dict[Ref, dict[str, Any]] = {}
+        self.work: dict[str, Operation] = {}
+        self.happened: list[Event] = []
+        self.actions: list[tuple[str, str, dict[str, Any]]] = []
+        self.lines: list[socket.socket] = []
+        self.writers: set[str] = set()
+        self.hold = False
+        self.confirming = False
+        self._changed = threading.Condition()
+        self._numbers = itertools.count(1)
+
+    # --- reading ---
+    def facts(self) -> HostFacts:
+        return HostFacts(
+            platform="sim", hostname="hive", boot_id="b", cpus=4, memory=8 << 30, disk_format="qcow2", uplinks=("igb0",)
+        )
+
+    def host_status(self) -> dict[str, Any]:
+        return {"name": "hive", "platform": "sim", "guests": {"running": 1, "defined": 2}, "problems": []}
+
+    def doctor(self) -> list[dict[str, Any]]:
+        return [
+            {"name": "bridge", "works": True, "reason": "", "advice": ""},
+            {"name": "vlan", "works": False, "reason": "no 8021q in this kernel", "advice": "use another kernel"},
+        ]
+
+    def views(self, kind: str) -> list[View]:
+        return [self.view(ref) for ref in sorted(self.objects) if ref.kind.value == kind]
+
+    def view(self, ref: Ref) -> View:
+        if ref not in self.objects:
+            raise Unknown(f"there is no {ref.kind.value} {ref.name!r}")
+        value = self.objects[ref]
+        state = self.status.get(ref, {"state": "running" if isinstance(value, Guest) else "present"})
+        return View(object=value, etag=f"{hash(value) & 0xFFFFFFFF:08x}", status=state)
+
+    # --- changing ---
+    def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
+        ref = ref_of(value)
+        self._check(ref, manager, etag, take_over)
+        if value.name.startswith("bad"):
+            raise DefinitionError("the name is bad", "take another one")
+        if isinstance(value, Guest) and value.memory > 8 << 30:
+            raise Refused("the host has 8 GiB of memory")
+        self.objects[ref] = value
+        self._event("object.changed", str(ref))
+        return self._begin(f"define {ref}", manager)
+
+    def delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
+        self.view(ref)
+        self._check(ref, manager, etag, take_over)
+        del self.objects[ref]
+        return self._begin(f"delete {ref}", manager)
+
+    def _check(self, ref: Ref, manager: Manager, etag: str | None, take_over: bool) -> None:
+        there = self.objects.get(ref)
+        if etag == "*" and there:
+            raise Conflict(f"{ref} exists")
+        if etag not in (None, "*") and (there is None or self.view(ref).etag != etag):
+            raise Conflict(f"{ref} changed")
+        if there and there.manager != manager and not take_over:
+            raise Conflict(f"{ref} has the manager {there.manager}")
+
+    def guest_action(self, name: str, action: str, options: dict[str, Any]) -> Operation:
+        ref = Ref(Kind.GUEST, name)
+        status = dict(self.view(ref).status)
+        self.actions.append((name, action, options))
+        if action in ("start", "stop"):
+            status["state"] = "running" if action == "start" else "stopped"
+        if action == "snapshot":
+            entry = {"name": options["snapshot"], "created": 1.0, "frozen": options["quiesce"], "disks": ["root"]}
+            status["snapshots"] = [*status.get("snapshots", []), entry]
+        if action == "remove-snapshot":
+            kept = [entry for entry in status.get("snapshots", []) if entry["name"] != options["snapshot"]]
+            status["snapshots"] = kept
+        self.status[ref] = status
+        return self._begin(f"{action} guest {name}", Manager.USER)
+
+    def plan_site(self, text: str, file: str) -> Plan:
+        try:
+            tables = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise DefinitionError("this is not TOML", str(error), file=file, line=1) from None
+        names = tables.get("guest", {})
+        steps = tuple(
+            Step(verb="create", ref=Ref(Kind.GUEST, name), summary=f"create guest {name}")
+            for name in names
+            if Ref(Kind.GUEST, name) not in self.objects
+        )
+        notes = (Note(ref=None, text="schedules: not built yet", refuses=True),) if "schedule" in tables else ()
+        return Plan(steps=steps, notes=notes, confirm=self.confirming)
+
+    def apply_site(self, text: str, file: str, *, restart: bool = False) -> Operation:
+        plan = self.plan_site(text, file)
+        if any(note.refuses for note in plan.notes):
+            raise Refused("schedules: not built yet; remove the section")
+        for step in plan.steps:
+            self.objects[step.ref] = Guest(name=step.ref.name)
+        operation = self._begin(f"apply {file}", Manager.SITE)
+        if self.confirming:
+            operation = self._set(operation, state="confirming", ended=0.0, confirm_before=time.time() + 120)
+        return operation
+
+    def export(self) -> str:
+        return "".join(f"[guest.{ref.name}]\n" for ref in sorted(self.objects) if ref.kind is Kind.GUEST)
+
+    # --- operations ---
+    def operations(self, limit: int = 100) -> list[Operation]:
+        return list(reversed(self.work.values()))[:limit]
+
+    def operation(self, identity: str) -> Operation:
+        try:
+            return self.work[identity]
+        except KeyError:
+            raise Unknown(f"there is no operation {identity!r}") from None
+
+    def cancel(self, identity: str) -> Operation:
+        operation = self.operation(identity)
+        if operation.state in ENDED:
+            raise Refused(f"operation {identity} has ended already")
+        return self._set(operation, state="cancelled", ended=time.time())
+
+    def confirm(self, identity: str) -> Operation:
+        operation = self.operation(identity)
+        if operation.state != "confirming":
+            raise Refused(f"operation {identity} does not wait for a confirmation")
+        return self._set(operation, state="done", ended=time.time())
+
+    def wait(self, identity: str, timeout: float) -> Operation:
+        with self._changed:
+            self._changed.wait_for(lambda: self.operation(identity).state in ENDED, timeout)
+        return self.operation(identity)
+
+    def finish(self, identity: str, state: str = "done", error: str = "") -> None:
+        steps = tuple(dataclasses.replace(step, state="done") for step in self.operation(identity).steps)
+        self._set(self.operation(identity), state=state, ended=time.time(), error=error, steps=steps)
+
+    def _begin(self, title: str, manager: Manager) -> Operation:
+        number = next(self._numbers)
+        state, ended = ("running", 0.0) if self.hold else ("done", time.time())
+        steps = (StepState(summary=title, state=state, done=1, total=2),)
+        operation = Operation(
+            id=f"op{number}", title=title, state=state, manager=manager, created=time.time(), ended=ended, steps=steps
+        )
+        self.work[operation.id] = operation
+        self._event("operation.started", operation.id)
+        return operation
+
+    def _set(self, operation: Operation, **changes: Any) -> Operation:
+        changed = dataclasses.replace(operation, **changes)
+        with self._changed:
+            self.work[operation.id] = changed
+            self._changed.notify_all()
+        self._event("operation.ended" if changed.state in ENDED else "operation.progress", operation.id)
+        return changed
+
+    # --- events ---
+    def _event(self, kind: str, ref: str, **data: Any) -> None:
+        with self._changed:
+            event = Event(number=len(self.happened) + 1, time=time.time(), kind=kind, ref=ref, data=data)
+            self.happened.append(event)
+            self._changed.notify_all()
+
+    def events(self, after: int, timeout: float) -> Iterator[Event]:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self.happened) > after, timeout)
+            found = self.happened[max(after, 0) :]
+        yield from found
+
+    # --- lines ---
+    def open_console(self, guest: str, *, writer: bool, take: bool) -> int:
+        self.view(Ref(Kind.GUEST, guest))
+        if writer and guest in self.writers and not take:
+            raise Conflict(f"another one writes to the console of {guest}")
+        if writer:
+            self.writers.add(guest)
+        return self._line(b"history\r\n")
+
+    def open_screen(self, guest: str) -> int:
+        self.view(Ref(Kind.GUEST, guest))
+        return self._line(b"RFB 003.008\n")
+
+    def _line(self, greeting: bytes) -> int:
+        ours, theirs = socket.socketpair()
+        ours.sendall(greeting)
+        self.lines.append(ours)
+        return theirs.detach()
+
+    def console_history(self, guest: str, offset: int, length: int) -> tuple[int, bytes]:
+        self.view(Ref(Kind.GUEST, guest))
+        data = b"0123456789\xff"
+        begin = max(len(data) - length, 0) if offset < 0 else min(offset, len(data))
+        return begin, data[begin : begin + length]
+
+    def pull_image(self, name: str, version: str, sources: tuple[str, ...], *, manager: Manager) -> Operation:
+        image = Image(name=name, version=version, sources=sources, manager=manager)
+        self.objects[Ref(Kind.IMAGE, name)] = image
+        return self._begin(f"pull image {name}", manager)
