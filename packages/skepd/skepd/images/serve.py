@@ -10,6 +10,8 @@ import argparse
 import os
 import re
 import signal
+import socket
+import socketserver
 import stat
 import sys
 from collections.abc import Sequence
@@ -46,7 +48,7 @@ def open_below(folder: Path, target: str) -> BinaryIO | None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
         found, descriptor = os.fdopen(descriptor, "rb", buffering=0), -1
-        return found  # type: ignore[return-value]
+        return found
     except OSError:
         return None
     finally:
@@ -82,6 +84,7 @@ class Handler(BaseHTTPRequestHandler):
     server_version = f"skep/{__version__}"
     sys_version = ""
     timeout = _IDLE_SECONDS
+    disable_nagle_algorithm = True
     server: ImageServer
 
     def do_GET(self) -> None:
@@ -157,12 +160,18 @@ class ImageServer(ThreadingHTTPServer):
     def __init__(self, folder: Path, bind: str = "127.0.0.1", port: int = 0, *, verbose: bool = False) -> None:
         self.folder = folder
         self.verbose = verbose
+        self.address_family = socket.AF_INET6 if ":" in bind else socket.AF_INET
         super().__init__((bind, port), Handler)
+
+    def server_bind(self) -> None:
+        """Without the look-up of the own name in DNS that HTTPServer makes: it may take minutes on a small site."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     @property
     def url(self) -> str:
-        host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}"
+        host = f"[{self.server_name}]" if ":" in self.server_name else self.server_name
+        return f"http://{host}:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away in the middle of a request is its own business."""
@@ -175,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m skepd.images.serve", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--port", type=int, default=0, help="0, the default: any free one, printed")
-    parser.add_argument("--bind", default="127.0.0.1", help="an IPv4 address; images are public, and so is a server")
+    parser.add_argument("--bind", default="127.0.0.1", help="address to listen on, IPv4 or IPv6")
     parser.add_argument("--verbose", action="store_true", help="one line for each request on standard error")
     options = parser.parse_args(arguments)
     try:
