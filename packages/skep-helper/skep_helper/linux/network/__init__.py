@@ -1,0 +1,22 @@
+"""Networks on Linux: a namespace each with bridge, taps, dnsmasq and nft; guards, rules and routers."""
+
+from __future__ import annotations
+
+from ...handlers import Handler
+from ...vocabulary import ApplyNetwork, ApplyPort, ReadNetworks, RemoveNetwork, RemovePort
+from .ports import apply_port, remove_port
+from .probes import probe
+from .reading import read_networks
+from .stacks import apply_network, remove_network
+
+HANDLERS: dict[type, Handler] = {
+    ApplyNetwork: apply_network,
+    RemoveNetwork: remove_network,
+    ApplyPort: apply_port,
+    RemovePort: remove_port,
+    ReadNetworks: read_networks,
+}
+LONG: frozenset[type] = frozenset()
+
+FEATURES = probe
+"""(policy) -> what this kernel's network part can do, found by trying it once."""

@@ -83,6 +83,11 @@ def inode(name: str) -> int:
     return status.st_ino if status.st_dev != os.stat(path.parent).st_dev else 0
 
 
+def unshare() -> None:
+    """Move the calling thread, which must end after it (in_thread), into a new stack. Raises OSError."""
+    _check(_libc.unshare(CLONE_NEWNET), "making a network namespace")
+
+
 def create(name: str) -> int:
     """Make a namespace and mount it at its name; returns its number. Raises OSError."""
     path = names.NAMESPACES / name
@@ -91,7 +96,7 @@ def create(name: str) -> int:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
 
     def body() -> None:
-        _check(_libc.unshare(CLONE_NEWNET), "making a network namespace")
+        unshare()
         target = os.fsencode(path)
         _check(_libc.mount(b"/proc/thread-self/ns/net", target, b"none", MS_BIND, None), f"mounting {path}")
 

@@ -98,11 +98,10 @@ class Records:
 
     def _names(self, kind: str) -> list[str]:
         try:
-            return sorted(
-                entry.removesuffix(".json") for entry in os.listdir(self.folder / kind) if entry[-5:] == ".json"
-            )
+            entries = os.listdir(self.folder / kind)
         except FileNotFoundError:
             return []
+        return sorted(entry.removesuffix(".json") for entry in entries if entry.endswith(".json"))
 
     def _read(self, kind: str, name: str) -> dict[str, Any] | None:
         try:

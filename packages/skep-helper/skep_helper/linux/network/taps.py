@@ -27,7 +27,7 @@ def open_tap(policy: Policy, port: str) -> int:
     """
     records = Records(policy)
     record = records.port(port)
-    network = record and records.network(record.spec.network)
+    network = records.network(record.spec.network) if record is not None else None
     if record is None or network is None:
         raise Failure("missing", f"port {port} is not on this host: apply it first")
     namespace = namespaces.open_namespace(names.network_namespace(record.spec.network), network.inode)

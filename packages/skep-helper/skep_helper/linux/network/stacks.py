@@ -1,0 +1,152 @@
+"""ApplyNetwork and RemoveNetwork: a network's stack brought to its spec, part by part, each part repeatable."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+
+from ...handlers import Context, Failure
+from ...policy import Policy
+from ...vocabulary import ApplyNetwork, NetworkSpec, RemoveNetwork
+from . import filters, names, namespaces, nat, nft, reading, uplinks
+from .links import Links
+from .netlink import attribute
+from .records import NetworkRecord, Records
+from .server import Server
+
+_BRIDGE_OPTIONS = {5: 0, 23: 0, 36: 1, 37: 1, 38: 0}
+"""STP off; no multicast snooping (nobody queries); frames pass the inet filter, where the rules are; ARP does not."""
+_BYTE_OPTIONS = (23, 36, 37, 38)
+
+
+def apply_network(context: Context, request: ApplyNetwork) -> None:
+    """Bring a network to its spec. Nothing is done when its digest stands and no part of it is missing."""
+    policy, spec = context.policy, request.network
+    uplinks.check(policy, spec)
+    records = Records(policy)
+    record = records.network(spec.name)
+    if record is not None and record.done and record.spec == spec and not reading.missing_of_network(policy, record):
+        return
+    if record is None and namespaces.inode(names.network_namespace(spec.name)):
+        raise Failure("exists", f"network namespace {names.network_namespace(spec.name)} was not made by Skep")
+    before = record.spec if record is not None else None
+    if record is None:
+        record = NetworkRecord(spec)
+    record.spec, record.done = spec, False
+    records.save(record)
+    namespace = _enter(records, record)
+    try:
+        _build(policy, record, before, namespace)
+    finally:
+        os.close(namespace)
+    record.done = True
+    records.save(record)
+
+
+def remove_network(context: Context, request: RemoveNetwork) -> None:
+    policy, records = context.policy, Records(context.policy)
+    record = records.network(request.network)
+    if record is None:
+        return
+    users = [port.spec.name for port in records.ports(request.network)]
+    users += [f"router {r.spec.name}" for r in records.routers() if any(
+        leg.network == request.network for leg in r.spec.legs)]  # fmt: skip
+    if users:
+        raise Failure("busy", f"network {request.network} is used by {', '.join(users[:3])}: remove them first")
+    Server(policy, request.network, record.inode).remove()
+    uplinks.remove(policy, record.spec)
+    namespace = names.network_namespace(request.network)
+    if namespaces.inode(namespace) in (0, record.inode):
+        namespaces.remove(namespace)
+    records.forget("network", request.network)
+    if record.spec.kind == "nat":
+        nat.load_host_table(policy, _nat_networks(records))
+
+
+def _enter(records: Records, record: NetworkRecord) -> int:
+    """A descriptor of the network's namespace, made when it is not there."""
+    name = names.network_namespace(record.spec.name)
+    standing = namespaces.inode(name)
+    if standing == 0:
+        record.inode = namespaces.create(name)
+        records.save(record)
+    elif record.inode == 0:  # made, but the record of it was not written: a crash between the two
+        record.inode = standing
+        records.save(record)
+    return namespaces.open_namespace(name, record.inode)
+
+
+def _build(policy: Policy, record: NetworkRecord, before: NetworkSpec | None, namespace: int) -> None:
+    spec = record.spec
+    with Links.of(namespace) as links:
+        namespaces.inside(namespace, lambda: _set_sysctls(spec))
+        _make_bridge(links, spec)
+        if before is not None and uplinks.differ(before, spec):
+            uplinks.remove(policy, before)
+        uplinks.apply(policy, spec, namespace, links)
+        links.set_routes(_routes(spec))
+    _load_tables(policy, record, namespace)
+    if spec.kind == "nat" or (before is not None and before.kind == "nat"):
+        others = [other for other in _nat_networks(Records(policy)) if other.name != spec.name]
+        nat.load_host_table(policy, others + ([spec] if spec.kind == "nat" else []))
+    Server(policy, spec.name, record.inode).apply(spec, namespace)
+
+
+def _make_bridge(links: Links, spec: NetworkSpec) -> None:
+    options = [
+        attribute(kind, bytes([value]) if kind in _BYTE_OPTIONS else value) for kind, value in _BRIDGE_OPTIONS.items()
+    ]
+    links.add(names.BRIDGE, "bridge", *options)
+    links.add_pair(names.OWN, names.OWN_PORT)
+    links.change("lo", up=True)
+    links.change(names.BRIDGE, up=True, mtu=spec.mtu, link_local=False)
+    links.change(names.OWN_PORT, up=True, mtu=spec.mtu, link_local=False, master=names.BRIDGE)
+    links.change(names.OWN, up=True, mtu=spec.mtu)
+    links.set_addresses(names.OWN, {
+        f"{subnet.own}/{ipaddress.ip_network(subnet.prefix, strict=False).prefixlen}"
+        for subnet in spec.subnets if subnet.own
+    })  # fmt: skip
+
+
+def _set_sysctls(spec: NetworkSpec) -> None:
+    """The stack's own settings. It forwards IPv4 for nat, IPv6 to a gateway it advertises in another's place."""
+    forwards6 = any(_version(subnet.gateway) == 6 for subnet in spec.subnets if subnet.gateway)
+    for path, value in (
+        ("net/ipv4/ip_forward", "1" if spec.kind == "nat" else "0"),
+        ("net/ipv6/conf/all/forwarding", "1" if forwards6 else "0"),
+        ("net/ipv6/conf/all/accept_ra", "0"),
+        ("net/ipv6/conf/default/accept_ra", "0"),
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv4/conf/default/rp_filter", "0"),
+        # A flow cut by a change of rules must not be taken up again in its middle, from its other end.
+        ("net/netfilter/nf_conntrack_tcp_loose", "0"),
+    ):
+        namespaces.write_sysctl(path, value)
+
+
+def _version(address: str) -> int:
+    return ipaddress.ip_address(address).version
+
+
+def _routes(spec: NetworkSpec) -> set[tuple[str, str]]:
+    if spec.kind == "nat":
+        return {("0.0.0.0/0", nat.gateway(spec))}
+    return {
+        ("::/0" if _version(subnet.gateway) == 6 else "0.0.0.0/0", subnet.gateway)
+        for subnet in spec.subnets
+        if subnet.gateway and subnet.gateway != subnet.own and subnet.own
+    }
+
+
+def _load_tables(policy: Policy, record: NetworkRecord, namespace: int) -> None:
+    """Bring the stack's tables to the spec; those of its ports are loaded only when the table is not there."""
+    script = filters.network_script(policy, record, namespace)
+    if record.spec.kind == "nat":
+        script += nft.replace_table("ip", names.TABLE, nat.masquerade_body())
+    else:
+        script += f"add table ip {names.TABLE}\ndelete table ip {names.TABLE}\n"
+    nft.load(script, namespace)
+
+
+def _nat_networks(records: Records) -> list[NetworkSpec]:
+    return [record.spec for record in records.networks() if record.spec.kind == "nat"]
