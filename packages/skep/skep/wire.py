@@ -236,10 +236,14 @@ class WaitQuery(Request, kw_only=True):
 
 
 class ChangeQuery(WaitQuery, kw_only=True):
-    """manager: on whose behalf; take_over: change the object although another manager owns it."""
+    """manager: on whose behalf; take_over: change the object although another manager owns it.
+
+    file: what errors shall call the text of a definition sent as TOML.
+    """
 
     manager: Literal["user", "openstack"] = "user"
     take_over: bool = False
+    file: Word = "definition"
 
 
 class LimitQuery(Request, kw_only=True):

@@ -69,9 +69,9 @@ def test_delete(running: Running) -> None:
 @pytest.mark.parametrize(
     ("body", "detail", "hint"),
     [
-        ({"memry": 1}, "body: unknown key 'memry'", "did you mean 'memory'?"),
-        ({"disks": [{"name": "a"}, {"nam": "b"}]}, "body.disks[1]: unknown key 'nam'", "did you mean 'name'?"),
-        ({"boot": {"gate": {"kind": "tcp", "prt": 1}}}, "body.boot.gate: unknown key 'prt'", "did you mean 'port'?"),
+        ({"memry": 1}, "body: unknown key 'memry'", 'did you mean "memory"?'),
+        ({"disks": [{"name": "a"}, {"nam": "b"}]}, "body.disks[1]: unknown key 'nam'", 'did you mean "name"?'),
+        ({"boot": {"gate": {"kind": "tcp", "prt": 1}}}, "body.boot.gate: unknown key 'prt'", 'did you mean "port"?'),
         ({"memory": "1G"}, "body: memory: Expected int, got str", ""),
         ({"disks": [{"size": 1}]}, "body: disks[0]: an object missing required field name", ""),
         ({"name": "mail"}, "body: name is 'mail', the path says 'new'", "a name cannot be changed"),

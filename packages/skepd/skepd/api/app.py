@@ -31,6 +31,7 @@ from .tokens import TokenStore
 BODY_LIMIT = 6 << 20
 """Bytes of a request's body: the longest site definition (4 MiB), JSON escapes included."""
 BODY_TIMEOUT = 30.0
+JSON, TOML = "application/json", "application/toml"
 SLICE = 2.0
 """Seconds that a waiting request holds a thread before others get their turn."""
 
@@ -111,8 +112,11 @@ async def _operation(service: Service, request: Request, query: Any, result: Ope
 async def _body(route: Route, request: Request, query: Any) -> Any:
     if route.body is None:
         return None
-    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if media != "application/json":
+    media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if media == TOML and route.body in KIND_OF and isinstance(query, ChangeQuery):
+        kind, name = KIND_OF[route.body], request.path_params["name"]
+        return objects.decode_text(await _read(request), kind, name, query.manager, query.file)
+    if media != JSON:
         raise ApiError(415, f"the body is {media or 'of no type'}", "send application/json")
     raw = decode.parse(await _read(request) or b"{}")
     if route.body in KIND_OF:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import types
 import typing
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from skepd.model.errors import DefinitionError
+from skepd.model.errors import DefinitionError, nearest
 
 from .problems import ApiError
 
@@ -71,15 +70,6 @@ def check_keys(value: Any, wanted: Any, where: str) -> None:
             if key not in known:
                 raise ApiError(400, f"{where}: unknown key {key!r}", nearest(str(key), known))
             check_keys(element, known[key], f"{where}.{key}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word most like this one, or all of them."""
-    words = sorted(known)
-    close = difflib.get_close_matches(word[:64], words, 1, 0.6)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"known keys: {', '.join(words)}" if words else "no key is known here"
 
 
 def readable(error: msgspec.ValidationError) -> str:

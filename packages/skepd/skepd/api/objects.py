@@ -8,6 +8,7 @@ import msgspec
 from skep.wire import ChangeQuery, GuestDisk, PullRequest
 
 from skepd.engine.contract import Conflict, Operation, Unknown, View
+from skepd.model import definitions
 from skepd.model.names import Kind, Manager, Ref
 
 from . import decode
@@ -31,7 +32,19 @@ def decode_object(raw: Any, wanted: type, name: str, manager: str) -> Any:
     if raw.get("name", name) != name:
         raise ApiError(400, f"body: name is {raw['name']!r}, the path says {name!r}", "a name cannot be changed")
     fields = {key: value for key, value in raw.items() if key not in READ_ONLY}
-    return decode.convert({**fields, "name": name, "manager": manager}, wanted)
+    return definitions.validate(decode.convert({**fields, "name": name, "manager": manager}, wanted))
+
+
+def decode_text(body: bytes, kind: Kind, name: str, manager: str, file: str) -> Any:
+    """A definition as TOML, as skepd itself keeps it; errors name `file` and the line."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise ApiError(400, f"{file} is not UTF-8 text") from None
+    table, source = definitions.load(text, file)
+    if table.get("name", name) != name:
+        raise ApiError(400, f"{file}: name is {table['name']!r}, the path says {name!r}", "a name cannot be changed")
+    return definitions.object_from_data(kind, {**table, "name": name, "manager": manager}, source)
 
 
 def lister(kind: Kind) -> Handler:

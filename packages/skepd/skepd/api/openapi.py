@@ -73,11 +73,12 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.websocket:
         described["x-websocket"] = route.websocket
     if route.body is not None:
+        schema = {"$ref": REFERENCE.format(name=route.body.__name__)}
+        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        if route.body in KIND_OF:
+            content["application/toml"] = {"schema": {"type": "string"}}
         needed = route.body in KIND_OF or bool(_required(route.body))
-        described["requestBody"] = {
-            "required": needed,
-            "content": {"application/json": {"schema": {"$ref": REFERENCE.format(name=route.body.__name__)}}},
-        }
+        described["requestBody"] = {"required": needed, "content": content}
     return described
 
 
