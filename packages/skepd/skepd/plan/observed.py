@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from skep_helper.vocabulary import FolderReading, GuestReading, ImageReading, NetworkReading, StorageReading
+from skep_helper.vocabulary import (
+    FolderReading,
+    GuestReading,
+    ImageReading,
+    NetworkReading,
+    ReadGuests,
+    ReadNetworks,
+    ReadStorage,
+    StorageReading,
+)
 from skep_helper.vocabulary.network import PortReading, StackReading
+
+
+READINGS = (ReadStorage(), ReadNetworks(), ReadGuests())
+"""The requests whose answers `Observed.of` takes, in this order: one round trip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """The three bulk readings of the helper, and tables by name over them (made once, when first asked for)."""
+    """What the requests in READINGS answer. The three bulk readings of the helper, and tables by name over them (made once, when first asked for)."""
 
     storage: StorageReading = field(default_factory=StorageReading)
     networks: NetworkReading = field(default_factory=NetworkReading)
     guests: tuple[GuestReading, ...] = ()
+
+    @classmethod
+    def of(cls, answers: tuple[Any, ...]) -> Observed:
+        """From the answers to READINGS."""
+        storage, networks, guests = answers
+        return cls(storage=storage, networks=networks, guests=tuple(guests))
 
     @cached_property
     def folder_of(self) -> dict[str, FolderReading]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skepd.model.definitions import render_object
 from skepd.model.desired import Desired
 from skepd.model.facts import HostFacts
 
@@ -27,7 +28,7 @@ def plan(
     facts: HostFacts,
     options: PlanOptions | None = None,
     *,
-    render: Render,
+    render: Render = render_object,
     cache: Cache | None = None,
 ) -> Plan:
     """Steps that bring the host to `after` and write the definitions that changed.

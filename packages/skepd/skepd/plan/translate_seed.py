@@ -78,7 +78,7 @@ def _ethernet(port: Port, network: Network, routed: set[int]) -> dict[str, Any]:
         own = [address for address in port.addresses if ipaddress.ip_address(address) in prefix]
         addresses += [f"{address}/{prefix.prefixlen}" for address in own]
         if own:
-            routes += _default_route(prefix.version, _gateway(network, subnet), routed)
+            routes += _default_route(prefix.version, subnet.gateway, routed)
         if own or prefix.version not in static:
             servers += subnet.dns or ([subnet.own] if subnet.own else [])
         if prefix.version not in static and _by_dhcp(prefix.version, subnet):
@@ -96,10 +96,6 @@ def _ethernet(port: Port, network: Network, routed: set[int]) -> dict[str, Any]:
 
 def _by_dhcp(version: int, subnet: Subnet) -> bool:
     return subnet.dhcp if version == 4 else subnet.advertise == "stateful"
-
-
-def _gateway(network: Network, subnet: Subnet) -> str | None:
-    return subnet.gateway or (subnet.own if network.kind == "nat" else None)
 
 
 def _default_route(version: int, gateway: str | None, routed: set[int]) -> list[dict[str, Any]]:
