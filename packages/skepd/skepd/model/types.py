@@ -123,10 +123,7 @@ class Size:
         return size
 
     def write(self, value: int) -> str:
-        unit = next(
-            unit for unit, factor in SIZE_UNITS.items() if value % factor == 0 and value >= factor or factor == 1
-        )
-        return f"{value // SIZE_UNITS[unit]}{unit}"
+        return _with_unit(value, SIZE_UNITS)
 
 
 @dataclass(frozen=True)
@@ -149,10 +146,7 @@ class Duration:
         return seconds
 
     def write(self, value: int) -> str:
-        unit = next(
-            unit for unit, factor in TIME_UNITS.items() if value % factor == 0 and value >= factor or factor == 1
-        )
-        return f"{value // TIME_UNITS[unit]}{unit}"
+        return _with_unit(value, TIME_UNITS)
 
 
 @dataclass(frozen=True)
