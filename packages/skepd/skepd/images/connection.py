@@ -84,6 +84,8 @@ class Connection:
                 if not count:
                     raise MirrorError(f"body was cut off after {done} of {len(into)} bytes")
                 done += count
+            # http.client closes an answer only after a read at its end; without it the connection is not kept.
+            answer.close()
 
     def abort(self, reason: str) -> None:
         """End what is under way, from another thread: it raises MirrorError with this reason."""
@@ -139,7 +141,7 @@ class Connection:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if self._http is not None and self._http.sock is not None:
             # A kept connection may have been closed by the mirror meanwhile: that is no failure of the mirror.
-            with contextlib.suppress(OSError, http.client.HTTPException):
+            with contextlib.suppress(OSError, http.client.BadStatusLine):
                 return self._send(self._http, path, headers)
             if self._aborted:
                 raise MirrorError(self._aborted)

@@ -91,11 +91,6 @@ class Fetch:
         self._error: Exception | None = None
         self._stopped = False
 
-    @property
-    def chunks_done(self) -> int:
-        """Chunks that the sink holds, right."""
-        return len(self._done)
-
     def run(self, have: set[int], cancelled: Callable[[], bool], progress: Callable[[int, int], None]) -> str:
         """Fetch every chunk but those in `have`; returns the SHA-256 of the whole as the sink holds it.
 
@@ -274,7 +269,7 @@ class Fetch:
         """A chunk that has been on its way for long, and another mirror for it."""
         for flight in self._flights:
             alone = sum(other.index == flight.index for other in self._flights) == 1
-            if not alone or now - flight.started < self._options.hedge_seconds:
+            if not alone or flight.index in self._done or now - flight.started < self._options.hedge_seconds:
                 continue
             for mirror in self._able(flight.index):
                 if mirror is not flight.mirror and mirror.rests_until <= now:

@@ -93,7 +93,7 @@ def pull(
     size = manifest.stored_size
     caller.log(f"{name} {version}: signed by {signer}, {size} bytes to fetch from {len(bases)} mirrors")
     resumed = _transfer(host, manifest, [Mirror(base) for base in bases], options, context, caller)
-    _publish(host, manifest)
+    _publish(host, manifest, caller)
     caller.log(f"{name} {version}: verified and published, sha256 {manifest.sha256}")
     return Pulled(
         name=name, version=version, digest=manifest.sha256, size=manifest.size, resumed=resumed, signer=signer
@@ -144,6 +144,13 @@ def _fetch_manifest(
     raise PullError(f"{name} {version}: no mirror has a manifest to go by: {'; '.join(reasons)}")
 
 
+@dataclass
+class _Worth:
+    """Whether what the host holds is worth keeping for the next pull. As long as nothing was opened, it is not ours."""
+
+    kept: bool = True
+
+
 def _transfer(
     host: Host,
     manifest: Manifest,
@@ -153,38 +160,43 @@ def _transfer(
     caller: _Caller,
 ) -> int:
     """Fill the host's invisible image and verify the whole; returns how many bytes were there already."""
+    title = f"{manifest.name} {manifest.version}"
+    worth = _Worth()
     try:
         if manifest.zstd:
             zstd.require()
-    except zstd.ZstdError as error:
-        raise PullError(f"{manifest.name} {manifest.version}: {error}") from None
-    descriptor = _open(host, manifest)
-    kept = False
-    try:
-        sink = make_sink(descriptor, manifest, 2 * options.connections)
-        have = _scan(sink, manifest, caller)
-        kept = sink.resumable and bool(have)
-        fetch = Fetch(manifest, mirrors, sink, options, context, caller.log)
+        descriptor = _open(host, manifest)
         try:
-            digest = fetch.run(have, caller.cancelled, caller.progress)
-            sink.finish()
+            sink = make_sink(descriptor, manifest, 2 * options.connections)
+            fetch = Fetch(manifest, mirrors, sink, options, context, caller.log)
+            worth.kept = False
+            return _fill(fetch, sink, manifest, worth, caller)
         finally:
-            kept = sink.resumable and fetch.chunks_done > 0
-        if digest != manifest.sha256:
-            kept = False
-            raise PullError(
-                f"{manifest.name} {manifest.version}: every chunk is right, the whole is not "
-                f"({digest[:16]}... instead of {manifest.sha256[:16]}...): have it published again"
-            )
-    except BaseException as error:
-        # What is right is kept for the next try; a full disk is worse than fetching again.
-        if not kept or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
-            _abandon(host, manifest, caller)
-        if isinstance(error, OSError | zstd.ZstdError):
-            raise PullError(f"{manifest.name} {manifest.version}: could not be stored: {error}") from error
-        raise
+            os.close(descriptor)
+    except OSError as error:
+        # A full disk is worse than fetching again.
+        worth.kept = worth.kept and error.errno not in (errno.ENOSPC, errno.EDQUOT)
+        raise PullError(f"{title}: could not be stored: {error}") from error
+    except zstd.ZstdError as error:
+        raise PullError(f"{title}: {error}") from error
     finally:
-        os.close(descriptor)
+        if not worth.kept:
+            _abandon(host, manifest, caller)
+
+
+def _fill(fetch: Fetch, sink: Sink, manifest: Manifest, worth: _Worth, caller: _Caller) -> int:
+    try:
+        have = _scan(sink, manifest, caller)
+        digest = fetch.run(have, caller.cancelled, caller.progress)
+        sink.finish()
+    finally:
+        worth.kept = sink.useful
+    worth.kept = digest == manifest.sha256
+    if not worth.kept:
+        raise PullError(
+            f"{manifest.name} {manifest.version}: every chunk is right, the whole is not "
+            f"({digest[:16]}... instead of {manifest.sha256[:16]}...): have it published again"
+        )
     return sum(manifest.chunk_length(index) for index in have)
 
 
@@ -224,7 +236,7 @@ def _abandon(host: Host, manifest: Manifest, caller: _Caller) -> None:
         caller.log(f"{manifest.name} {manifest.version}: what was fetched could not be removed: {error}")
 
 
-def _publish(host: Host, manifest: Manifest) -> None:
+def _publish(host: Host, manifest: Manifest, caller: _Caller) -> None:
     request = PublishImage(
         image=manifest.name, version=manifest.version, format=manifest.format, digest=manifest.sha256
     )
@@ -233,5 +245,5 @@ def _publish(host: Host, manifest: Manifest) -> None:
     except HostError as error:
         # The host looked at the content and will never take it: keeping it would fail every later pull too.
         if error.code not in _UNCERTAIN:
-            host.perform((AbandonImage(image=manifest.name, version=manifest.version),))
+            _abandon(host, manifest, caller)
         raise

@@ -28,8 +28,8 @@ class Closed(Exception):
 class Sink(Protocol):
     window: int | None
     """How many chunks beyond the one that `follow` waits for may be stored; None: any number."""
-    resumable: bool
-    """Whether what was stored is of use to a later pull."""
+    useful: bool
+    """Whether anything is stored that a later pull can go on from."""
 
     def scan(self, seen: Callable[[int], None]) -> set[int]:
         """The chunks that are there and right already; calls `seen` with each as it is found."""
@@ -66,7 +66,6 @@ class FileSink:
     """
 
     window: int | None = None
-    resumable = True
 
     def __init__(self, descriptor: int, manifest: Manifest) -> None:
         self._descriptor = descriptor
@@ -75,10 +74,12 @@ class FileSink:
         self._idle = threading.Condition()
         self._writers = 0
         self._closed = False
+        self.useful = False
 
     def scan(self, seen: Callable[[int], None]) -> set[int]:
         found: set[int] = set()
         written = self._next_data(0)
+        self.useful = written < len(self._manifest.chunks)
         for index, digest in enumerate(self._manifest.chunks):
             if index > written:
                 written = self._next_data(index)
@@ -105,6 +106,7 @@ class FileSink:
             if self._closed:
                 raise Closed
             self._writers += 1
+            self.useful = True
         try:
             view, place = memoryview(data), index * CHUNK
             while view:
@@ -139,7 +141,7 @@ class FileSink:
 class StreamSink:
     """A pipe into the host's receiver: verified chunks wait here for their turn."""
 
-    resumable = False
+    useful = False
 
     def __init__(self, descriptor: int, window: int) -> None:
         self.window: int | None = window

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from image_doubles import FolderHost, Misdeed, ScriptedServer
+from skep.images.manifest import CHUNK, Manifest
+from skep.images.publish import publish
+
+
+@dataclass(frozen=True)
+class Published:
+    """A folder with `small` 1.0 (5 chunks, the last one short, one of zeros), 2.0 of other content, and 1.0+zst."""
+
+    folder: Path
+    source: Path
+    key: Path
+    signers: Path
+    stranger: Path
+    manifest: Manifest
+
+    @property
+    def content(self) -> bytes:
+        return self.source.read_bytes()
+
+
+def make_key(folder: Path, name: str) -> Path:
+    path = folder / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
+    return path
+
+
+def signer_line(principal: str, key: Path, options: str = 'namespaces="skep-image"') -> str:
+    return f"{principal} {options} {key.with_suffix('.pub').read_text()}"
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    folder = tmp_path_factory.mktemp("published")
+    key, stranger = make_key(folder, "key"), make_key(folder, "stranger")
+    signers = folder / "allowed_signers"
+    signers.write_text(signer_line("images@example.org", key))
+    generator = random.Random(9)
+    source = folder / "source.raw"
+    source.write_bytes(generator.randbytes(2 * CHUNK) + bytes(CHUNK) + generator.randbytes(CHUNK + 123_456))
+    other = folder / "other.raw"
+    other.write_bytes(generator.randbytes(2 * CHUNK))
+    web = folder / "web"
+
+    def put(path: Path, version: str, **more: object) -> Manifest:
+        return publish(path, web, key=key, name="small", version=version, os_name="linux", **more)  # type: ignore[arg-type]
+
+    manifest = put(source, "1.0")
+    put(source, "1.0+zst", compress=True)
+    put(other, "2.0")
+    put(source, "1.0-stream", form="zfs")
+    return Published(folder=web, source=source, key=key, signers=signers, stranger=stranger, manifest=manifest)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ScriptedServer]]:
+    """Start servers; they are stopped after the test."""
+    servers: list[ScriptedServer] = []
+
+    def start(folder: Path, misdeed: Misdeed | None = None) -> ScriptedServer:
+        servers.append(ScriptedServer(folder, misdeed))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FolderHost:
+    return FolderHost(tmp_path / "host")
