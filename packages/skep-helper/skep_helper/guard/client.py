@@ -1,31 +1,135 @@
 """What the helper's other modules ask of guests that may be running. Blocking; every call is one round trip.
 
-All raise ``Failure`` (missing: the guest does not run; timeout; failed: what the VMM said).
+All raise ``Failure`` (missing: the guest does not run; timeout; failed: what the VMM said). A guest whose guard was
+killed gets a new one first.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..handlers import Failure
 from ..policy import Policy
+from . import protocol, spawner, state
+from .protocol import GuardError
+
+PATIENCE = 120.0
+"""Seconds for an answer. A guard is late only when its VMM is."""
 
 
 def is_running(policy: Policy, guest: str) -> bool:
     """Whether the guest's VMM runs (also paused); no process is started while its guard lives."""
-    raise NotImplementedError
+    record = read(policy, guest)
+    return record is not None and record["state"] in state.LIVE
 
 
 def snapshot(policy: Policy, guest: str, snapshot: str, quiesce: bool) -> bool:
     """Snapshot all disks of a running guest inside their qcow2 files, at one instant.
 
-    Returns whether the file systems were frozen by the guest agent meanwhile.
+    A snapshot of this name that is in the files already is replaced. Returns whether the file systems were frozen by
+    the guest agent meanwhile.
     """
-    raise NotImplementedError
+    return bool(ask(policy, guest, {"op": "snapshot", "snapshot": snapshot, "quiesce": quiesce})["frozen"])
 
 
 def remove_snapshot(policy: Policy, guest: str, snapshot: str) -> None:
     """Remove a snapshot from all disks of a running guest; repeatable."""
-    raise NotImplementedError
+    ask(policy, guest, {"op": "remove-snapshot", "snapshot": snapshot})
 
 
 def grow(policy: Policy, guest: str, disk: str, size: int) -> None:
     """Tell a running guest that its disk has `size` bytes now, growing its file too."""
-    raise NotImplementedError
+    ask(policy, guest, {"op": "grow", "disk": disk, "size": size})
+
+
+def read(policy: Policy, guest: str) -> dict[str, Any] | None:
+    """The state of a guest (see guard.state), None when it was not started since boot."""
+    folder = state.Folder(str(policy.run), guest)
+    record = state.read(folder)
+    if record is None or record["state"] not in state.LIVE or state.guarded(folder):
+        return record
+    return adopt(policy, guest)
+
+
+def adopt(policy: Policy, guest: str) -> dict[str, Any] | None:
+    """Give a guest a guard that finds out what became of it; returns the state then."""
+    try:
+        return spawn(policy, {"guest": guest})
+    except Failure as failure:
+        if failure.code not in ("exists", "missing"):  # exists: somebody else was faster
+            raise
+        return state.read(state.Folder(str(policy.run), guest))
+
+
+def spawn(policy: Policy, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+    """Have a guard forked, see guard.run; returns the state once the VMM executes."""
+    try:
+        with spawner.connect(str(policy.run)) as connection:
+            connection.settimeout(PATIENCE)
+            protocol.send(connection, {"run": str(policy.run), **message}, descriptors)
+            answer, _ = protocol.receive(connection)
+            record: dict[str, Any] = protocol.answer_of(answer)["state"]
+            return record
+    except GuardError as error:
+        raise Failure(error.code, f"guest {message['guest']}: {error.message}") from None
+    except OSError as error:
+        raise Failure("failed", f"guest {message['guest']}: no guard can be started: {error}") from None
+
+
+def ask(policy: Policy, guest: str, message: dict[str, Any]) -> dict[str, Any]:
+    """One operation of a running guest's guard; returns its answer."""
+    answer, descriptors = _ask(policy, guest, message, None)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return answer
+
+
+def ask_descriptor(policy: Policy, guest: str, message: dict[str, Any]) -> int:
+    """An operation that answers with a descriptor, which is the caller's."""
+    _, descriptors = _ask(policy, guest, message, None)
+    if len(descriptors) != 1:
+        raise Failure("failed", f"guest {guest}: its guard sent {len(descriptors)} descriptors")
+    return descriptors[0]
+
+
+def ask_long(policy: Policy, guest: str, message: dict[str, Any], patience: float, tick: Callable[[], None]) -> None:
+    """An operation that takes up to `patience` seconds; tick() is called every second and may raise to give up (the
+    guard sees that and stops)."""
+    _ask(policy, guest, message, (patience, tick))
+
+
+def _ask(
+    policy: Policy, guest: str, message: dict[str, Any], long: tuple[float, Callable[[], None]] | None
+) -> tuple[dict[str, Any], list[int]]:
+    if not is_running(policy, guest):
+        raise Failure("missing", f"guest {guest} does not run; start it first")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(state.Folder(str(policy.run), guest).socket)
+            protocol.send(connection, message)
+            if long:
+                _wait(connection, *long)
+            answer, descriptors = protocol.receive(connection)
+            return protocol.answer_of(answer), descriptors
+    except GuardError as error:
+        raise Failure(error.code, f"guest {guest}: {error.message}") from None
+    except TimeoutError:
+        raise Failure("timeout", f"guest {guest}: its guard did not answer within {PATIENCE:.0f} s") from None
+    except OSError as error:
+        raise Failure("lost", f"guest {guest}: its guard went away: {error}; ask again") from None
+
+
+def _wait(connection: socket.socket, patience: float, tick: Callable[[], None]) -> None:
+    connection.settimeout(1.0)
+    for _ in range(int(patience) + 1):
+        try:
+            connection.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            tick()
+        else:
+            break
+    connection.settimeout(PATIENCE)

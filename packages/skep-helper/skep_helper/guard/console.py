@@ -1,0 +1,137 @@
+"""The serial line of a guest: what it writes goes to the history and to readers, what the one writer types goes in.
+
+A reader is an offset into the history, never a buffer: one that does not read costs nothing and delays nobody; when
+it reads again it goes on where it was, or at the oldest byte still kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from .history import History
+from .loop import READ, WRITE, Loop
+from .protocol import GuardError
+
+CHUNK = 64 * 1024
+TYPED_AHEAD = 4096
+"""Bytes taken from the writer while the guest does not read its serial line."""
+
+
+class Viewer:
+    """One open console."""
+
+    def __init__(self, connection: socket.socket, offset: int) -> None:
+        self.connection = connection
+        self.descriptor = connection.fileno()
+        self.offset = offset
+
+
+class Console:
+    """output, typed: descriptors of the serial line (non-blocking), owned by this object."""
+
+    def __init__(self, loop: Loop, history: History, output: int, typed: int) -> None:
+        self._loop = loop
+        self._history = history
+        self._output = output
+        self._typed = typed
+        self._viewers: dict[int, Viewer] = {}
+        self._writer: Viewer | None = None
+        self._pending = b""
+        loop.watch(output, READ, lambda _: self._pump())
+
+    def _pump(self) -> None:
+        self.pump()
+
+    def pump(self) -> bool:
+        """Take what the guest wrote; False when there was nothing."""
+        try:
+            data = os.read(self._output, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.unwatch(self._output)
+            return False
+        self._history.append(data)
+        for viewer in tuple(self._viewers.values()):
+            self._feed(viewer)
+        return True
+
+    def open(self, *, writer: bool, take: bool) -> socket.socket:
+        """A new console from now on; the caller closes its end. Raises GuardError(busy) when another one writes."""
+        if writer and self._writer is not None:
+            if not take:
+                raise GuardError("busy", "somebody else writes to this console: take it over, or open it read-only")
+            self._close(self._writer)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        viewer = Viewer(ours, self._history.end)
+        self._viewers[viewer.descriptor] = viewer
+        if writer:
+            self._writer = viewer
+            self._pending = b""
+        self._watch(viewer)
+        return theirs
+
+    def close(self) -> None:
+        """Read the line to its end, give viewers what they take without waiting, close everything."""
+        while self.pump():
+            continue
+        for viewer in tuple(self._viewers.values()):
+            self._close(viewer)
+        for descriptor in (self._output, self._typed):
+            self._loop.unwatch(descriptor)
+            os.close(descriptor)
+
+    def _feed(self, viewer: Viewer) -> None:
+        while viewer.offset < self._history.end:
+            offset, data = self._history.read(viewer.offset, CHUNK)
+            try:
+                sent = viewer.connection.send(data)
+            except BlockingIOError:
+                break
+            except OSError:
+                self._close(viewer)
+                return
+            viewer.offset = offset + sent
+        self._watch(viewer)
+
+    def _watch(self, viewer: Viewer) -> None:
+        """Wait for what the viewer is waited for: its bytes (or its end), and room for ours when it lags."""
+        full = viewer is self._writer and len(self._pending) >= TYPED_AHEAD
+        events = (0 if full else READ) | (WRITE if viewer.offset < self._history.end else 0)
+        self._loop.watch(viewer.descriptor, events, lambda ready: self._ready(viewer, ready))
+
+    def _ready(self, viewer: Viewer, events: int) -> None:
+        if events & READ:
+            try:
+                data = viewer.connection.recv(TYPED_AHEAD)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._close(viewer)
+                return
+            if viewer is self._writer:
+                self._pending += data
+                self._type()
+        if events & WRITE and viewer.descriptor in self._viewers:
+            self._feed(viewer)
+
+    def _type(self) -> None:
+        """Give the guest what was typed; wait for room when it does not take it."""
+        if self._pending:
+            with contextlib.suppress(BlockingIOError):
+                self._pending = self._pending[os.write(self._typed, self._pending) :]
+        self._loop.watch(self._typed, WRITE if self._pending else 0, lambda _: self._type())
+        if self._writer is not None:
+            self._watch(self._writer)
+
+    def _close(self, viewer: Viewer) -> None:
+        self._loop.unwatch(viewer.descriptor)
+        self._viewers.pop(viewer.descriptor, None)
+        if self._writer is viewer:
+            self._writer = None
+        viewer.connection.close()

@@ -1,0 +1,194 @@
+"""The guard of one guest: a process that starts or takes over its VMM and answers for it until it has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from . import protocol, state
+from .console import Console
+from .history import History
+from .loop import READ, Future, Loop, Task
+from .protocol import VERSION, GuardError
+
+DRIVERS = ("skep_helper.linux.qemu.driver",)
+"""Modules with a Driver class, see skep_helper.linux.qemu.driver."""
+_MAX_LOG = 256 * 1024
+_PIPE = 1 << 20
+
+
+def driver_module(name: object) -> Any:
+    """The module of a driver; raises GuardError for any other module."""
+    if name not in DRIVERS:
+        raise GuardError("unsupported", f"{name!r:.80} is no VMM driver of this version")
+    return importlib.import_module(str(name))
+
+
+class Guard:
+    """Owns the loop, the serial line, the control socket and the state file."""
+
+    def __init__(self, folder: state.Folder, record: dict[str, Any]) -> None:
+        self.folder = folder
+        self.record = record
+        self.loop = Loop()
+        self._connections: dict[int, socket.socket] = {}
+        self._console = self._open_console()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        state.remove(folder.socket)
+        self._listener.bind(folder.socket)
+        os.chmod(folder.socket, 0o600)
+        self._listener.listen(64)
+        self._listener.setblocking(False)
+        self.loop.watch(self._listener.fileno(), READ, lambda _: self._accept())
+        self.driver = driver_module(record["driver"]).Driver(self.loop, folder, record, self.save)
+        self.driver.ended.then(lambda _: self.loop.later(0, self.loop.stop))
+
+    def save(self) -> None:
+        state.write(self.folder, self.record)
+
+    def close(self) -> None:
+        """After the end: let consoles have the last output, leave nothing but the state and the history."""
+        self._console.close()
+        for connection in self._connections.values():
+            connection.close()
+        self._listener.close()
+        self.folder.sweep()
+
+    def _open_console(self) -> Console:
+        history = History(self.record["history"])
+        if self.record["serial_start"] < 0:
+            self.record["serial_start"] = history.end
+        flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        output = os.open(self.folder.output, flags)
+        if resize := getattr(fcntl, "F_SETPIPE_SZ", None):
+            # What the guest writes while no guard reads is kept here; smaller is a pity, not a failure.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(output, resize, _PIPE)
+        return Console(self.loop, history, output, os.open(self.folder.typed, flags))
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        self.serve(connection)
+
+    def serve(self, connection: socket.socket) -> None:
+        self._connections[connection.fileno()] = connection
+        self.loop.watch(connection.fileno(), READ, lambda _: self._request(connection))
+
+    def answer(self, connection: socket.socket, outcome: Future) -> None:
+        """Send what a task came to; its descriptors are closed once sent."""
+        descriptors: list[int] = []
+        if outcome.error is None:
+            message = {"version": VERSION, "state": self.record, **(outcome.value or {})}
+            descriptors = message.pop("descriptors", [])
+        else:
+            code = getattr(outcome.error, "code", "failed")
+            message = {"version": VERSION, "error": code, "message": str(outcome.error)}
+        if connection.fileno() >= 0:
+            with contextlib.suppress(OSError):  # the other side did not wait
+                protocol.send(connection, message, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _request(self, connection: socket.socket) -> None:
+        try:
+            message, descriptors = protocol.receive(connection)
+        except (GuardError, OSError):
+            message, descriptors = None, []
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if message is None:
+            self._drop(connection)
+            return
+        self.loop.start(self._operate(message, connection)).then(lambda outcome: self.answer(connection, outcome))
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._connections.pop(connection.fileno(), None)
+        self.loop.unwatch(connection.fileno())
+        connection.close()
+
+    def _operate(self, message: dict[str, Any], connection: socket.socket) -> Task:
+        """One operation; its value is merged into the answer, which always carries the state."""
+        operation = message.get("op")
+        if operation == "reading":
+            return None
+        if operation == "console":
+            theirs = self._console.open(writer=bool(message.get("writer")), take=bool(message.get("take")))
+            return {"descriptors": [theirs.detach()]}
+        if operation == "screen":
+            return (yield from self._screen())
+        if operation == "execute":
+            result = yield self.driver.execute(str(message["command"]), message.get("arguments") or {})
+            return {"return": result}
+        if operation == "stop":
+            wanted = self._connections.__contains__
+            number = connection.fileno()
+            return (yield from self.driver.stop(message["timeout"], message["force"], lambda: wanted(number)))
+        if operation in ("reset", "pause", "resume"):
+            return (yield from getattr(self.driver, operation)())
+        return (yield from self._operate_disks(message))
+
+    def _operate_disks(self, message: dict[str, Any]) -> Task:
+        disks = self.driver.disks
+        operation = message.get("op")
+        if operation == "snapshot":
+            return {"frozen": (yield from disks.snapshot(message["snapshot"], message["quiesce"]))}
+        if operation == "remove-snapshot":
+            return (yield from disks.remove_snapshot(message["snapshot"]))
+        if operation == "grow":
+            return (yield from disks.grow(message["disk"], message["size"]))
+        raise GuardError("unsupported", f"this guest's guard does not know {operation!r:.40}; restart the guest")
+
+    def _screen(self) -> Task:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours:
+            try:
+                yield from self.driver.screen(ours.fileno())
+            except BaseException:
+                theirs.close()
+                raise
+        return {"descriptors": [theirs.detach()]}
+
+
+def run(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int]) -> None:
+    """The life of a guard, from the spawner's fork to the end of its guest.
+
+    message: {"run", "guest"} to take over what the state file says, with "launch" (and its descriptors) to start.
+    The spawner's client gets the first answer: the state once the VMM executes, or why it does not.
+    """
+    folder = state.Folder(message["run"], message["guest"])
+    lock = state.acquire(folder)
+    if lock is None:
+        protocol.send(connection, {"error": "exists", "message": "the guest has a guard"})
+        return
+    launch = message.get("launch")
+    record = launch["state"] if launch else state.read(folder)
+    if record is None or (not launch and record["state"] not in state.LIVE):
+        protocol.send(connection, {"error": "missing", "message": "the guest does not run"})
+        return
+    _log_to(folder)
+    record.update(guard=os.getpid(), version=VERSION)
+    guard = Guard(folder, record)
+    task = guard.driver.start(launch, descriptors) if launch else guard.driver.adopt()
+    guard.serve(connection)
+    guard.loop.start(task).then(lambda outcome: guard.answer(connection, outcome))
+    guard.loop.run()
+    guard.close()
+    os.close(lock)
+
+
+def _log_to(folder: state.Folder) -> None:
+    """A guard has nobody to tell of a fault in itself: its standard error is a file, kept by the next one."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(folder.log, flags, 0o600)
+    if os.fstat(descriptor).st_size > _MAX_LOG:
+        os.ftruncate(descriptor, 0)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)

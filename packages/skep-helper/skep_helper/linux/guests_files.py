@@ -1,0 +1,178 @@
+"""What a guest's VMM is given: its files, sockets and taps as open descriptors, and the pipes of its serial line."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from ..guard import state
+from ..handlers import Failure
+from ..paths import Folder
+from ..policy import Policy
+from ..vocabulary.guest import GuestSpec, MediaDevice
+from .network import names
+from .network.taps import open_tap
+from .qemu import firmware
+from .qemu.command import Source
+from .storage import layout, records
+
+SERIAL = "serial"
+DETACHED = "detached.json"
+VMM = "vmm.json"
+
+TapOpener = Callable[[Policy, str], int]
+
+
+def disk_sources(policy: Policy, folder: Folder, spec: GuestSpec) -> dict[str, Source]:
+    """Formats by disk name, as recorded by root when the disks were made; what a disk says of itself counts nothing."""
+    found: dict[str, Source] = {}
+    for disk in spec.disks:
+        record = _disk_record(folder, disk.disk)
+        base = _image_format(policy, *record.image.split(":", 1)) if record.linked else None
+        found[disk.disk] = Source(_driver(record.format), base)
+    return found
+
+
+def media_sources(policy: Policy, media: tuple[MediaDevice, ...], detached: list[str]) -> dict[int, Source]:
+    """Formats by slot of the media that are in their drives."""
+    return {
+        medium.slot: Source(_image_format(policy, medium.image, medium.version))
+        for medium in media
+        if not (medium.until_reboot and medium_key(medium) in detached)
+    }
+
+
+def medium_key(medium: MediaDevice) -> str:
+    return f"{medium.image}:{medium.version}"
+
+
+def read_json(folder: Folder, name: str, default: Any) -> Any:
+    """A small file that the root side wrote; the default when there is none."""
+    try:
+        return json.loads(folder.read(name))
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise Failure("failed", f"{folder.shown(name)} is damaged ({error}); remove it") from None
+
+
+class Opener:
+    """Opens what the keys of ``command.keys`` name. A context manager that closes what it opened.
+
+    paths: what the descriptors are, by key, for the readable configuration.
+    """
+
+    def __init__(self, policy: Policy, folder: Folder, spec: GuestSpec, open_port: TapOpener = open_tap) -> None:
+        self._policy = policy
+        self._folder = folder
+        self._spec = spec
+        self._open_port = open_port
+        self._runtime = state.Folder(str(policy.run), spec.name)
+        self.descriptors: list[int] = []
+        self.paths: dict[str, str] = {}
+
+    def __enter__(self) -> Opener:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors.clear()
+
+    def open(self, key: str) -> None:
+        kind, _, name = key.partition(":")
+        self.descriptors.append(getattr(self, f"_open_{kind}")(key, name))
+
+    def _open_qmp(self, key: str, name: str) -> int:
+        return self._listen(key, self._runtime.qmp)
+
+    def _open_agent(self, key: str, name: str) -> int:
+        return self._listen(key, self._runtime.agent)
+
+    def _listen(self, key: str, path: str) -> int:
+        """Made by root, who alone may connect; QEMU gets it listening."""
+        self.paths[key] = path
+        state.remove(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(path)
+            os.chmod(path, 0o600)
+            listener.listen(8)
+            return listener.detach()
+
+    def _open_code(self, key: str, name: str) -> int:
+        self.paths[key] = firmware.SECURE_CODE if self._spec.secure_boot else firmware.CODE
+        return firmware.open_code(self._spec.secure_boot)
+
+    def _open_vars(self, key: str, name: str) -> int:
+        if not self._folder.exists(layout.VARS):
+            self._folder.write(layout.VARS, firmware.read_vars(self._spec.secure_boot))
+        return self._open_file(key, self._folder, layout.VARS, os.O_RDWR)
+
+    def _open_disk(self, key: str, name: str) -> int:
+        record = _disk_record(self._folder, name)
+        with self._folder.folder(layout.DISKS) as disks:
+            return self._open_file(key, disks, f"{name}.{record.format}", os.O_RDWR)
+
+    def _open_base(self, key: str, name: str) -> int:
+        return self._open_image(key, *_disk_record(self._folder, name).image.split(":", 1))
+
+    def _open_media(self, key: str, name: str) -> int:
+        medium = next(item for item in self._spec.media if item.slot == int(name))
+        return self._open_image(key, medium.image, medium.version)
+
+    def _open_image(self, key: str, image: str, version: str) -> int:
+        with layout.image_folder(self._policy, image, version) as folder:
+            return self._open_file(key, folder, layout.IMAGE, os.O_RDONLY)
+
+    def _open_seed(self, key: str, name: str) -> int:
+        if not self._folder.exists(layout.SEED):
+            raise Failure("missing", f"guest {self._spec.name} has no seed; write it first")
+        return self._open_file(key, self._folder, layout.SEED, os.O_RDONLY)
+
+    def _open_nic(self, key: str, name: str) -> int:
+        self.paths[key] = names.tap(self._policy, name)
+        return self._open_port(self._policy, name)
+
+    def _open_file(self, key: str, folder: Folder, name: str, flags: int) -> int:
+        self.paths[key] = folder.shown(name)
+        return folder.open(name, flags)
+
+
+def make_pipes(folder: state.Folder, uid: int) -> None:
+    """The serial line and QEMU's standard error, new for each start."""
+    for path in (folder.typed, folder.output, folder.errors):
+        state.remove(path)
+        os.mkfifo(path, 0o600)
+    os.chown(folder.typed, uid, -1)
+    os.chown(folder.output, uid, -1)
+
+
+def _disk_record(folder: Folder, disk: str) -> records.DiskRecord:
+    try:
+        with folder.folder(layout.DISKS) as disks:
+            record = records.read(disks, f"{disk}.json", records.DiskRecord)
+    except FileNotFoundError:
+        record = None
+    if record is None:
+        raise Failure("missing", f"disk {disk} of guest {os.path.basename(folder.path)} is not there; create it first")
+    return record
+
+
+def _image_format(policy: Policy, image: str, version: str) -> str:
+    with layout.image_folder(policy, image, version) as folder:
+        record = records.read(folder, layout.RECORD, records.ImageRecord)
+    if record is None:
+        raise Failure("missing", f"image {image}:{version} has no record; pull it again")
+    return _driver(record.format)
+
+
+def _driver(format: str) -> str:
+    """QEMU's name of a format; raises Failure for those that are not files."""
+    if format in ("raw", "iso"):
+        return "raw"
+    if format != "qcow2":
+        raise Failure("unsupported", f"format {format} needs a pool on ZFS")
+    return format

@@ -1,0 +1,140 @@
+"""StartGuest: check what the guest needs, open it, render the command line, have a guard forked."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import time
+from typing import Any
+
+from ..guard import client, state
+from ..handlers import Context, Failure
+from ..paths import Folder
+from ..policy import Policy
+from ..vocabulary.guest import GuestReading, GuestSpec, StartGuest
+from . import guests_kvm, guests_passthrough, guests_uids
+from .guests_files import DETACHED, SERIAL, VMM, Opener, disk_sources, make_pipes, media_sources, medium_key, read_json
+from .guests_read import readings, to_reading
+from .qemu import command, firmware
+from .qemu.process import FIRST_DESCRIPTOR
+from .storage import layout
+
+DRIVER = "skep_helper.linux.qemu.driver"
+LEAVING = 10.0
+
+
+def start(context: Context, request: StartGuest) -> GuestReading:
+    """Raises Failure: missing (a disk, image, port), full (memory), unsupported, busy, failed (QEMU's words)."""
+    policy, spec = context.policy, request.guest
+    running = client.read(policy, spec.name)
+    if running is not None and running["state"] in state.LIVE:
+        return to_reading(running)
+    _check(policy, spec)
+    folder = state.Folder(str(policy.run), spec.name)
+    folder.make()
+    await_guard_gone(folder)
+    with layout.held_guest(policy, spec.name, shared=True) as home:
+        if home.exists(layout.ROLLBACK):
+            raise Failure("busy", f"guest {spec.name}: a rollback of its disks is under way; finish it first")
+        with Opener(policy, home, spec) as opener:
+            launch = _prepare(policy, spec, home, opener)
+            make_pipes(folder, launch["uid"])
+            return to_reading(client.spawn(policy, {"guest": spec.name, "launch": launch}, opener.descriptors))
+
+
+def await_guard_gone(folder: state.Folder) -> None:
+    """Wait for a guard that has recorded its guest's end and is leaving. Raises Failure(busy)."""
+    end = time.monotonic() + LEAVING
+    while state.guarded(folder):
+        if time.monotonic() > end:
+            raise Failure("busy", f"guest {folder.guest}: its last guard has not left yet; try again")
+        time.sleep(0.01)
+
+
+def _check(policy: Policy, spec: GuestSpec) -> None:
+    command.used_slots(spec)
+    if spec.tpm:
+        raise Failure("unsupported", f"guest {spec.name}: a TPM needs swtpm, which this version does not drive yet")
+    guests_passthrough.check(policy, spec.passthrough)
+    limit = policy.memory_limit or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    used = sum(int(record["memory"]) for record in readings(policy) if record["state"] in state.LIVE)
+    if used + spec.memory > limit:
+        free = max(limit - used, 0) >> 20
+        needs = f"guest {spec.name} needs {spec.memory >> 20} MiB of memory, {free} MiB are free for guests"
+        raise Failure("full", f"{needs}: stop another one, or give it less")
+
+
+def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> dict[str, Any]:
+    """Open everything and say how the guard is to start QEMU."""
+    detached = _still_detached(spec, home)
+    disks = disk_sources(policy, home, spec)
+    media = media_sources(policy, spec.media, detached)
+    keys = command.keys(spec, disks, media)
+    for key in keys:
+        opener.open(key)
+    numbers = {key: FIRST_DESCRIPTOR + index for index, key in enumerate(keys)}
+    accelerator = "kvm" if guests_kvm.feature(policy).works else "tcg"
+    machine = command.Machine(qemu=firmware.QEMU, accelerator=accelerator, disks=disks, media=media, numbers=numbers)
+    argv = command.render(spec, machine)
+    home.make(SERIAL).close()
+    uid = _uid(policy, spec.name, home)
+    _write_copy(policy, home, command.describe(argv, {numbers[key]: path for key, path in opener.paths.items()}))
+    guests_passthrough.lend(spec.passthrough, uid)
+    groups = guests_kvm.groups() if accelerator == "kvm" else []
+    record = _record(spec, home, accelerator, uid)
+    record["disks"] = {disk.disk: [f"disk-{disk.slot}", disks[disk.disk].format] for disk in spec.disks}
+    leaving = {medium.slot: medium_key(medium) for medium in spec.media if medium.until_reboot}
+    record["media"] = {f"media-{slot}": key for slot, key in leaving.items() if slot in media}
+    record["detached"] = detached
+    record["media_detached"] = bool(detached)
+    return {
+        "argv": argv, "uid": uid, "gid": uid, "groups": groups, "locked_memory": bool(spec.passthrough),
+        "state": record,
+    }  # fmt: skip
+
+
+def _record(spec: GuestSpec, home: Folder, accelerator: str, uid: int) -> dict[str, Any]:
+    """The guard's state before the start; guard.state and the driver say what the keys mean."""
+    return {
+        "guest": spec.name, "digest": spec.digest, "memory": spec.memory, "driver": DRIVER, "uid": uid,
+        "accelerator": accelerator, "state": "stopped", "pid": 0, "start": 0, "started": 0.0, "ending": "",
+        "ended": 0.0, "reboots": 0, "message": "", "frozen": False, "serial_start": -1,
+        "history": home.shown(SERIAL), "detached_file": home.shown(DETACHED),
+    }  # fmt: skip
+
+
+def _still_detached(spec: GuestSpec, home: Folder) -> list[str]:
+    """Media that an earlier reboot detached. One that has left the definition since may come back to be used anew."""
+    listed = read_json(home, DETACHED, [])
+    defined = {medium_key(medium) for medium in spec.media if medium.until_reboot}
+    kept = [key for key in listed if key in defined]
+    if kept != listed:
+        home.write(DETACHED, json.dumps(kept).encode())
+    return kept
+
+
+def _uid(policy: Policy, guest: str, home: Folder) -> int:
+    recorded = int(read_json(home, VMM, {}).get("uid", 0))
+    uid = guests_uids.claim(policy, guest, recorded)
+    if uid != recorded:
+        home.write(VMM, json.dumps({"uid": uid}).encode())
+    return uid
+
+
+def _write_copy(policy: Policy, home: Folder, text: str) -> None:
+    """For people, and only when it changed: nothing here reads it."""
+    name = "vmm.conf"
+    data = text.encode()
+    if home.exists(name) and home.read(name) == data:
+        return
+    home.write(name, data, 0o640)
+    try:
+        group = grp.getgrnam(policy.group).gr_gid
+    except KeyError:
+        return
+    descriptor = home.open(name)
+    try:
+        os.fchown(descriptor, -1, group)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,127 @@
+"""What the guard does with a running guest's disks and media, by QEMU's monitor and the guest's agent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ...guard.loop import Loop, Task
+from ...guard.protocol import GuardError
+from ...guard.state import Folder, write_durably
+from .agent import Agent
+from .qmp import Qmp
+
+AGENT = 3.0
+"""Seconds in which an agent answers if there is one."""
+FREEZE = 30.0
+
+
+class Disks:
+    """state: "disks" maps names to [block node, format], "media" device ids to "IMAGE:VERSION" of media
+    that leave at the first reboot, "detached" lists those that did, also in the file "detached_file" beside the disks;
+    "frozen" says that the agent froze the guest's file systems and nobody thawed them yet."""
+
+    def __init__(
+        self, loop: Loop, folder: Folder, state: dict[str, Any], changed: Callable[[], None], qmp: Qmp
+    ) -> None:
+        self._loop = loop
+        self._folder = folder
+        self._state = state
+        self._changed = changed
+        self._qmp = qmp
+        self._busy = False
+
+    def snapshot(self, name: str, quiesce: bool) -> Task:
+        """Snapshot all disks at one instant; returns whether the guest's file systems were frozen.
+
+        A snapshot of this name inside the disks is debris of an attempt that was cut off, and replaced.
+        """
+        if self._busy:
+            raise GuardError("busy", "another snapshot of this guest is being taken")
+        for disk, (_, format) in self._state["disks"].items():
+            if format != "qcow2":
+                raise GuardError("unsupported", f"disk {disk} is {format}; a running guest's must be qcow2 (stop it)")
+        self._busy = True
+        try:
+            yield from self.remove_snapshot(name)
+            return (yield from self._snapshot(name, quiesce))
+        finally:
+            self._busy = False
+
+    def _snapshot(self, name: str, quiesce: bool) -> Task:
+        yield from self.thaw()
+        frozen = quiesce and (yield from self._freeze())
+        try:
+            actions = [
+                {"type": "blockdev-snapshot-internal-sync", "data": {"device": node, "name": name}}
+                for node, _ in self._state["disks"].values()
+            ]
+            if actions:
+                yield self._qmp.execute("transaction", {"actions": actions})
+        finally:
+            yield from self.thaw()
+        return frozen
+
+    def remove_snapshot(self, name: str) -> Task:
+        """Remove it from every disk that has it."""
+        nodes = yield self._qmp.execute("query-named-block-nodes", {"flat": True})
+        having = {
+            item["node-name"]
+            for item in nodes
+            if any(snapshot["name"] == name for snapshot in item["image"].get("snapshots", ()))
+        }
+        for node, _ in self._state["disks"].values():
+            if node in having:
+                yield self._qmp.execute("blockdev-snapshot-delete-internal-sync", {"device": node, "name": name})
+
+    def grow(self, disk: str, size: int) -> Task:
+        if disk not in self._state["disks"]:
+            raise GuardError("missing", f"the running guest has no disk {disk}; it comes with its next start")
+        node, _ = self._state["disks"][disk]
+        yield self._qmp.execute("block_resize", {"node-name": node, "size": size})
+
+    def detach_media(self) -> Task:
+        """Take media out that were to stay until the first reboot."""
+        for device, medium in tuple(self._state["media"].items()):
+            yield self._qmp.execute("blockdev-open-tray", {"id": device, "force": True})
+            yield self._qmp.execute("blockdev-remove-medium", {"id": device})
+            yield self._qmp.execute("blockdev-close-tray", {"id": device})
+            del self._state["media"][device]
+            self._state["detached"].append(medium)
+            self._state["media_detached"] = True
+            write_durably(self._state["detached_file"], self._state["detached"])
+            self._changed()
+
+    def thaw(self) -> Task:
+        """Thaw what a snapshot froze, also one that a killed guard had begun. The agent thaws by itself as well when
+        its guest restarts, so that a failure here is kept as a message and not raised."""
+        if not self._state["frozen"]:
+            return
+        agent = Agent(self._loop, self._folder.agent)
+        try:
+            yield from agent.open(FREEZE)
+            yield from agent.call("guest-fsfreeze-thaw", FREEZE)
+            self._state["frozen"] = False
+        except (GuardError, OSError) as error:
+            self._state["message"] = f"its file systems may still be frozen: {error}"
+        finally:
+            agent.close()
+            self._changed()
+
+    def _freeze(self) -> Task:
+        """Freeze by the agent; False when there is none, or it cannot."""
+        if self._state["state"] != "running" or not os.path.exists(self._folder.agent):
+            return False
+        agent = Agent(self._loop, self._folder.agent)
+        try:
+            yield from agent.open(AGENT)
+            # Recorded before it is done: whoever comes after us must thaw.
+            self._state["frozen"] = True
+            self._changed()
+            yield from agent.call("guest-fsfreeze-freeze", FREEZE)
+        except (GuardError, OSError):
+            return False
+        finally:
+            agent.close()
+        return True
