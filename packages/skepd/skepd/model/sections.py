@@ -130,7 +130,7 @@ SOURCE = Section(
 
 
 @dataclass(frozen=True)
-class _PairsType:
+class TablePairs:
     """A list of tables with two keys, kept as pairs of texts."""
 
     first: Key
@@ -149,6 +149,8 @@ class _PairsType:
         return [{self.first.name: first, self.second.name: second} for first, second in value]
 
 
+_SLOT = Key(name="slot", type=Number(0, 1023), default=None, default_text="a free one, which it keeps",
+    doc="Where the device sits in the guest; of no other device of it.")  # fmt: skip
 DISK = Section(
     title="Disk",
     build=Disk,
@@ -168,6 +170,7 @@ DISK = Section(
         Key(name="model", type=Word(DISK_MODELS), default=None, default_text="by profile",
             doc="The device that the guest sees."),
         Key(name="discard", type=Boolean(), default=True, doc="Whether space that the guest frees is given back."),
+        _SLOT,
     ),
 )  # fmt: skip
 NIC = Section(
@@ -177,6 +180,7 @@ NIC = Section(
         Key(name="port", type=PORT_NAME, doc="The port that it is connected to."),
         Key(name="model", type=Word(NIC_MODELS), default=None, default_text="by profile",
             doc="The device that the guest sees."),
+        _SLOT,
     ),
 )  # fmt: skip
 MEDIA = Section(
@@ -186,6 +190,7 @@ MEDIA = Section(
         Key(name="image", type=IMAGE_REFERENCE, doc="An image of format iso.", example='"openbsd-install:7.6"'),
         Key(name="until-reboot", type=Boolean(), default=True,
             doc="Whether it is detached when the guest reboots for the first time, as installers do."),
+        _SLOT,
     ),
 )  # fmt: skip
 _CLOUD_INIT_KEYS = (
@@ -334,11 +339,11 @@ FORWARD = Section(
         Key(name="inside-port", type=TRANSPORT_PORT, doc="The port there.", example="443"),
     ),
 )
-_ROUTES = _PairsType(
+_ROUTES = TablePairs(
     Key(name="prefix", type=Prefix(), doc="Where to.", example='"10.9.0.0/16"'),
     Key(name="via", type=Address(), doc="The next router.", example='"10.78.0.2"'),
 )
-_FLOATING = _PairsType(
+_FLOATING = TablePairs(
     Key(name="outside", type=Address(), doc="The address outside.", example='"203.0.113.10"'),
     Key(name="inside", type=Address(), doc="The guest's address.", example='"10.78.0.10"'),
 )

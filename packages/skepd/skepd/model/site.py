@@ -135,3 +135,11 @@ class Site:
             return error
         path = (*place, *error.path[2:])
         return replace(error, file=self.source.file, line=self.source.lines.line(path), path=path)
+
+
+def least_host_part(name: str, desired: Desired) -> HostPart:
+    """The host part that these objects need at the least: for a host that never had a site.toml."""
+    uplinks = sorted({network.uplink for network in desired.networks.values() if network.uplink})
+    forwarding = any(network.kind == "nat" for network in desired.networks.values())
+    settings = HostSettings(name=name, forwarding=forwarding)
+    return HostPart(host=settings, uplinks={uplink: Uplink(name=uplink) for uplink in uplinks})

@@ -1,0 +1,141 @@
+"""docs/site-toml.md, made from the sections themselves: ``python -m skepd.model.reference > docs/site-toml.md``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from .profiles import PROFILES
+from .schema import REQUIRED, Key, Section
+from .sections import BOOT, CLOUD_INIT, CPUS, DISK, FORWARD, GATE, LEG, MEDIA, ROUTER_KEYS, SOURCE, TablePairs
+from .site_sections import (
+    DEFAULT_CLOUD_INIT,
+    HOST,
+    MANAGEMENT,
+    NAMED_SECTIONS,
+    RETENTION,
+    SITE_NIC,
+    SITE_SUBNET,
+    STORAGE,
+)
+
+INTRODUCTION = """\
+# site.toml
+
+Made by `python -m skepd.model.reference` from the code that reads the file; do not edit it by hand.
+
+One file describes a whole machine. `skep plan site.toml` says what would change, `skep apply site.toml` does it,
+`skep export` writes the running host as such a file. A key that is not on this page is an error, which names the file,
+the line and the nearest key there is. Sections whose part is not built yet are read and checked; `plan` lists them as
+"not built yet", and `apply` refuses.
+
+- **Names** of objects are the last part of their section's header (`[guest.files]`): a-z, 0-9 and -, at most 63.
+- **Sizes** carry their unit: `"256M"`, `"20G"`, `"1.5T"`; 1K is 1024 bytes.
+- **Durations** carry theirs: `"90s"`, `"2m"`, `"12h"`, `"1d"`.
+- **Addresses** are IPv4 or IPv6. A prefix has no bits after its length: `"10.77.0.0/24"`.
+- A list of one may be written without brackets where the type says "or a list of such".
+"""
+
+RULES = """\
+### Rules
+
+    rule     = ("in" | "out") ["ipv4" | "ipv6"] [protocol] [("from" | "to") remote] ["stateless"]
+    protocol = "any" | ("tcp" | "udp" | "sctp") [PORT | FIRST-LAST | several with commas]
+             | "icmp" ["type" N ["code" N]] | "ping" | "proto" N
+    remote   = PREFIX | ADDRESS | "filter" NAME
+
+`in` and `out` are as the guest sees it. Without `ipv4` or `ipv6`, and without a prefix that tells, a rule holds for
+both. `icmp` means ICMPv6 in IPv6, `ping` is an echo request. `filter NAME` stands for all ports that have that filter.
+
+| Rule | Meaning |
+|---|---|
+| `in tcp 22` | ssh from anywhere |
+| `in tcp 80,443 from 10.0.0.0/8` | web from a prefix |
+| `in udp 5000-5010 from filter telephones` | a range of ports from the members of a filter |
+| `in ping` | echo requests |
+| `out any` | everything that the guest begins |
+"""
+
+
+def render() -> str:
+    """The page."""
+    parts = [INTRODUCTION, *_host()]
+    for name, (section, _) in NAMED_SECTIONS.items():
+        parts.append(_section(f"[{name}.NAME]", section))
+        parts += _inner(name)
+    return "\n".join(parts)
+
+
+def _host() -> Iterator[str]:
+    yield _section("[host]", HOST)
+    yield _section("[host.management]", MANAGEMENT, level=3)
+    yield _section("[storage]", STORAGE)
+    yield _section("[defaults.cloud-init]", DEFAULT_CLOUD_INIT)
+
+
+def _inner(name: str) -> Iterator[str]:
+    """Tables inside a section, and what else belongs there."""
+    if name == "filter":
+        yield RULES
+    elif name == "network":
+        yield _section("[[network.NAME.subnet]]", SITE_SUBNET, level=3)
+    elif name == "router":
+        yield _section("[[router.NAME.leg]]", LEG, level=3)
+        yield from (_section(f"[[router.NAME.{key.name}]]", pairs, level=3) for key, pairs in _pair_tables())
+        yield _section("[[router.NAME.forward]]", FORWARD, level=3)
+    elif name == "port":
+        yield _section("sources: { mac, prefix }", SOURCE, level=3)
+    elif name == "guest":
+        for header, section in (
+            ("[guest.NAME.cpus]", CPUS),
+            ("[[guest.NAME.disk]]", DISK),
+            ("[[guest.NAME.nic]]", SITE_NIC),
+            ("[[guest.NAME.media]]", MEDIA),
+            ("[guest.NAME.boot]", BOOT),
+            ("[guest.NAME.boot.gate]", GATE),
+            ("[guest.NAME.cloud-init]", CLOUD_INIT),
+        ):
+            yield _section(header, section, level=3)
+        yield _profiles()
+    elif name == "schedule":
+        yield _section("[schedule.NAME.keep]", RETENTION, level=3)
+
+
+def _pair_tables() -> Iterator[tuple[Key, Section]]:
+    for key in ROUTER_KEYS:
+        if isinstance(key.type, TablePairs):
+            yield key, key.type.section
+
+
+def _section(header: str, section: Section, level: int = 2) -> str:
+    lines = [f"{'#' * level} `{header}`", ""]
+    lines += [section.doc, ""] if section.doc else []
+    lines += ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
+    for key in section.keys:
+        example = f" E.g. `{key.name} = {key.example}`." if key.example else ""
+        cells = (f"`{key.name}`", key.type.name, _default(key), f"{key.doc}{example}")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _default(key: Key) -> str:
+    if key.default_text:
+        return key.default_text
+    if key.default is REQUIRED:
+        return "**required**"
+    if key.default in (None, "", ()):
+        return "none"
+    written = key.type.write(key.default)
+    return f"`{str(written).lower()}`" if isinstance(written, bool | int) else f'`"{written}"`'
+
+
+def _profiles() -> str:
+    lines = ["### Profiles", "", "| Profile | For | Disks | Network cards | Clock |", "|---|---|---|---|---|"]
+    for name, profile in PROFILES.items():
+        clock = "local time" if profile.local_clock else "UTC"
+        lines.append(f"| `{name}` | {profile.title} | `{profile.disk}` | `{profile.nic}` | {clock} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
