@@ -18,14 +18,13 @@ from skep_helper.vocabulary import (
 )
 from skep_helper.vocabulary.network import PortReading, StackReading
 
-
 READINGS = (ReadStorage(), ReadNetworks(), ReadGuests())
 """The requests whose answers `Observed.of` takes, in this order: one round trip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What the requests in READINGS answer. The three bulk readings of the helper, and tables by name over them (made once, when first asked for)."""
+    """The three bulk readings of the helper, and tables by name over them (made once, when first asked for)."""
 
     storage: StorageReading = field(default_factory=StorageReading)
     networks: NetworkReading = field(default_factory=NetworkReading)
