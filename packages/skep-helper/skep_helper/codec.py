@@ -105,6 +105,12 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise Rejected(f"{where}: {value!r:.80} is not {hint.__name__}")
+    if hint is str and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            # Half of a surrogate pair is JSON, but no text that could be written anywhere.
+            raise Rejected(f"{where}: {value!r:.80} is not text in Unicode") from None
     return value
 
 

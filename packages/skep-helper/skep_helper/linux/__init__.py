@@ -1,0 +1,20 @@
+"""The Linux platform: storage on files, guests under QEMU, networks in namespaces."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+NAME = "linux"
+_MODULES = ("storage", "guests", "network")
+
+
+def modules() -> tuple[ModuleType, ...]:
+    """Imported when asked for, because they import one another's siblings through this package."""
+    return tuple(import_module(f"{__name__}.{name}") for name in _MODULES)
+
+
+def boot_id() -> str:
+    """Changes with every boot of the host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,60 @@
+"""Storage on files: qcow2 and raw disks, images, snapshots and the trash, below the policy's pool."""
+
+from __future__ import annotations
+
+from skep_helper.handlers import Handler
+from skep_helper.policy import Policy
+from skep_helper.vocabulary import (
+    AbandonImage,
+    CreateDisk,
+    CreateGuestFolder,
+    EmptyTrash,
+    GrowDisk,
+    OpenImageWriter,
+    PublishImage,
+    ReadStorage,
+    RemoveDisk,
+    RemoveImage,
+    RemoveSnapshot,
+    RollBackGuest,
+    SnapshotGuest,
+    TrashGuestFolder,
+    UntrashGuestFolder,
+    WriteSeed,
+)
+
+from . import creation, disks, folders, images, layout, reading, seed, snapshots
+
+HANDLERS: dict[type, Handler] = {
+    CreateGuestFolder: folders.create,
+    TrashGuestFolder: folders.trash,
+    UntrashGuestFolder: folders.untrash,
+    EmptyTrash: folders.empty_trash,
+    CreateDisk: creation.create_disk,
+    GrowDisk: disks.grow_disk,
+    RemoveDisk: disks.remove_disk,
+    SnapshotGuest: snapshots.snapshot,
+    RollBackGuest: snapshots.roll_back,
+    RemoveSnapshot: snapshots.remove,
+    WriteSeed: seed.write,
+    OpenImageWriter: images.open_writer,
+    PublishImage: images.publish,
+    AbandonImage: images.abandon,
+    RemoveImage: images.remove,
+    ReadStorage: reading.read,
+}
+
+LONG: frozenset[type] = frozenset(
+    {EmptyTrash, CreateDisk, GrowDisk, SnapshotGuest, RollBackGuest, RemoveSnapshot, PublishImage, RemoveImage}
+)
+"""Whatever copies, syncs or removes much data, or waits for a guest."""
+
+
+def prepare(policy: Policy) -> None:
+    """At start, before the first request."""
+    layout.prepare(policy)
+
+
+def recover(policy: Policy) -> None:
+    """At start, beside the first requests: finish what a crash interrupted."""
+    snapshots.finish_interrupted(policy)

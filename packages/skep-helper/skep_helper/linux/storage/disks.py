@@ -1,0 +1,199 @@
+"""Disks of guests: where they are, what lies beneath them, and the requests that make, grow and remove one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from skep_helper.guard import client as guard
+from skep_helper.handlers import Context, Failure
+from skep_helper.paths import Folder
+from skep_helper.policy import Policy
+from skep_helper.vocabulary import GrowDisk, Rejected, RemoveDisk
+
+from . import layout, qcow2, records, tool
+from .records import DiskRecord, ImageRecord
+
+FORMATS = ("qcow2", "raw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenDisk:
+    """A disk held open, with the image beneath it if it is linked to one. `with` closes both.
+
+    base: (format, descriptor) of the image, open for reading only.
+    """
+
+    name: str
+    format: str
+    descriptor: int
+    record: DiskRecord
+    base: tuple[str, int] | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return (self.descriptor, self.base[1]) if self.base else (self.descriptor,)
+
+    @property
+    def node(self) -> str:
+        """The whole chain, for qemu-img."""
+        return tool.node(self.format, self.descriptor, self.base)
+
+    def size(self) -> int:
+        """Virtual size in bytes; raises Failure when the file is damaged."""
+        return virtual_size(self.format, self.descriptor, f"disk {self.name}")
+
+
+def virtual_size(format: str, descriptor: int, what: str) -> int:
+    if format != "qcow2":
+        return os.fstat(descriptor).st_size
+    try:
+        return qcow2.read_header(descriptor).size
+    except Rejected as error:
+        raise Failure("failed", f"{what} is damaged: {error}; roll back to a snapshot or restore it") from None
+
+
+def file_of(disks: Folder, disk: str) -> tuple[str, str] | None:
+    """(file name, format) of a disk in the guest's disks folder, None when there is none."""
+    for format in FORMATS:
+        if disks.exists(f"{disk}.{format}"):
+            return f"{disk}.{format}", format
+    return None
+
+
+def names(disks: Folder) -> list[str]:
+    """The disks in a guest's disks folder."""
+    parts = [name.rpartition(".") for name in disks.names() if not name.startswith(".")]
+    return [stem for stem, _, format in parts if format in FORMATS]
+
+
+def open_disk(policy: Policy, disks: Folder, disk: str) -> OpenDisk:
+    """Open a disk for reading and writing; raises Failure("missing"). To be used under the guest's lock."""
+    found = file_of(disks, disk)
+    if not found:
+        raise Failure("missing", f"there is no disk {disk} in {disks.path}")
+    record = records.read(disks, f"{disk}.json", DiskRecord) or DiskRecord(format=found[1], edition="thin")
+    descriptor = disks.open(found[0], os.O_RDWR)
+    base = None
+    if record.linked:
+        try:
+            base = open_image(policy, record.image)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return OpenDisk(name=disk, format=found[1], descriptor=descriptor, record=record, base=base)
+
+
+def open_image(policy: Policy, reference: str) -> tuple[str, int]:
+    """(format, read-only descriptor) of a published image NAME:VERSION; raises Failure("missing")."""
+    name, _, version = reference.partition(":")
+    with layout.image_folder(policy, name, version) as folder:
+        record = records.read(folder, layout.RECORD, ImageRecord)
+        if not record:
+            raise Failure("missing", f"image {reference} has no record; remove it and pull it again")
+        # An ISO is raw bytes for whoever reads it.
+        return "qcow2" if record.format == "qcow2" else "raw", folder.open(layout.IMAGE)
+
+
+@contextmanager
+def opened(policy: Policy, disks: Folder, disk: str) -> Iterator[OpenDisk]:
+    value = open_disk(policy, disks, disk)
+    try:
+        yield value
+    finally:
+        for descriptor in value.descriptors:
+            os.close(descriptor)
+
+
+@contextmanager
+def held_disk(context: Context, disks: Folder, disk: str) -> Iterator[None]:
+    """The only work on this disk; other disks of the guest may be worked on at the same time."""
+    name = f".{disk}.lock"
+    busy = f"{disks.shown(disk)}: other work on this disk is under way; try again when it has ended"
+    while True:
+        with ExitStack() as stack:
+            descriptor = disks.open(name, os.O_RDWR | os.O_CREAT)
+            stack.callback(os.close, descriptor)
+            stack.enter_context(layout.locked(descriptor, busy, progress=context.progress))
+            # Whoever held it before us removed the file: then ours is not the lock that others see.
+            named = disks.status(name)
+            if not named or named.st_ino != os.fstat(descriptor).st_ino:
+                continue
+            stack.callback(disks.remove, name, durable=False)
+            yield
+            return
+
+
+def grow_disk(context: Context, request: GrowDisk) -> None:
+    policy = context.policy
+    what = f"disk {request.disk} of guest {request.guest}"
+    with ExitStack() as stack:
+        folder = stack.enter_context(layout.held_guest(policy, request.guest, shared=True, progress=context.progress))
+        disks = stack.enter_context(disks_folder(folder))
+        stack.enter_context(held_disk(context, disks, request.disk))
+        disk = stack.enter_context(opened(policy, disks, request.disk))
+        size = disk.size()
+        if request.size < size:
+            raise Failure("conflict", f"{what} has {size} bytes; a disk never shrinks to {request.size}")
+        if request.size > size:
+            if guard.is_running(policy, request.guest):
+                guard.grow(policy, request.guest, request.disk, request.size)
+            else:
+                _grow_file(context, disk, request.size, what)
+        os.fsync(disk.descriptor)
+
+
+def _grow_file(context: Context, disk: OpenDisk, size: int, what: str) -> None:
+    full = disk.record.edition == "full"
+    if full:
+        require_space(disk.descriptor, size - disk.size(), what)
+    if disk.format == "raw":
+        os.ftruncate(disk.descriptor, size)
+        if full:
+            os.posix_fallocate(disk.descriptor, 0, size)
+        return
+    options = ["--preallocation=falloc"] if full else []
+    arguments = ["resize", *options, "--image-opts", disk.node, str(size)]
+    tool.qemu_img(context.policy, arguments, disk.descriptors, f"growing {what}", context.progress, size)
+
+
+def require_space(descriptor: int, size: int, what: str) -> None:
+    """Raise Failure("full") when this many bytes cannot be had in the pool."""
+    status = os.fstatvfs(descriptor)
+    free = status.f_bavail * status.f_frsize
+    if size > free:
+        raise Failure("full", f"{what} needs {size >> 20} MiB in the pool, {free >> 20} MiB are free")
+
+
+def disks_folder(folder: Folder) -> Folder:
+    """The disks folder of a guest's folder, made if need be."""
+    return folder.make(layout.DISKS)
+
+
+def remove_disk(context: Context, request: RemoveDisk) -> None:
+    """To the trash or back. The disk's file moves first, so that a disk is where its file is."""
+    policy = context.policy
+    with ExitStack() as stack:
+        folder = stack.enter_context(layout.held_guest(policy, request.guest))
+        if guard.is_running(policy, request.guest):
+            raise Failure("busy", f"guest {request.guest} is running; stop it before its disk {request.disk} is moved")
+        disks = stack.enter_context(disks_folder(folder))
+        trash = stack.enter_context(layout.pool_folder(policy, layout.TRASH))
+        for part in (request.key, layout.DISKS, request.guest):
+            trash = stack.enter_context(trash.make(part))
+        source, target = (trash, disks) if request.undo else (disks, trash)
+        _move(source, target, request.disk)
+
+
+def _move(source: Folder, target: Folder, disk: str) -> None:
+    found, there = file_of(source, disk), file_of(target, disk)
+    if found and there:
+        raise Failure("exists", f"{target.path} already holds a disk {disk}; nothing was moved")
+    moving = [found[0]] if found else []
+    for name in [*moving, f"{disk}.json"]:
+        # The record may lag behind after a crash; what is already there stays.
+        with suppress(FileNotFoundError):
+            if not target.exists(name) or found:
+                source.rename(name, target, name)

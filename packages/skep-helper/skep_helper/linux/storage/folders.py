@@ -1,0 +1,82 @@
+"""Guests' folders and the trash, which keeps what a plan may still have to bring back."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from skep_helper.guard import client as guard
+from skep_helper.handlers import Context, Failure
+from skep_helper.policy import Policy
+from skep_helper.users import user_of
+from skep_helper.vocabulary import CreateGuestFolder, EmptyTrash, TrashGuestFolder, UntrashGuestFolder
+
+from . import layout
+
+
+def create(context: Context, request: CreateGuestFolder) -> None:
+    user, group = user_of(context.policy)
+    with ExitStack() as stack:
+        guests = stack.enter_context(layout.pool_folder(context.policy, layout.GUESTS))
+        folder = stack.enter_context(guests.make(request.guest, 0o750, group))
+        for name in (layout.DISKS, layout.SNAPSHOTS):
+            folder.make(name).close()
+        # Once it is skepd's, root neither opens it nor looks at what is in it.
+        if not folder.exists(layout.DEFINITION):
+            temporary = f".{layout.DEFINITION}.new"
+            folder.remove_tree(temporary)
+            with folder.make(temporary) as definition:
+                os.fchmod(definition.descriptor, 0o700)
+                os.fchown(definition.descriptor, user, group)
+            folder.rename(temporary, folder, layout.DEFINITION)
+
+
+def trash(context: Context, request: TrashGuestFolder) -> None:
+    policy = context.policy
+    with ExitStack() as stack:
+        guests = stack.enter_context(layout.pool_folder(policy, layout.GUESTS))
+        if not guests.exists(request.guest):
+            return
+        stack.enter_context(layout.held_guest(policy, request.guest, unfinished=True))
+        if guard.is_running(policy, request.guest):
+            raise Failure("busy", f"guest {request.guest} is running; stop it before it is removed")
+        target = stack.enter_context(layout.pool_folder(policy, layout.TRASH))
+        for part in (request.key, layout.GUESTS):
+            target = stack.enter_context(target.make(part))
+        if target.exists(request.guest):
+            raise Failure("exists", f"the trash already holds a guest {request.guest} under {request.key}")
+        guests.rename(request.guest, target, request.guest)
+
+
+def untrash(context: Context, request: UntrashGuestFolder) -> None:
+    with ExitStack() as stack:
+        guests = stack.enter_context(layout.pool_folder(context.policy, layout.GUESTS))
+        try:
+            source = layout.pool_folder(context.policy, layout.TRASH, request.key, layout.GUESTS)
+        except FileNotFoundError:
+            source = None
+        if source:
+            stack.enter_context(source)
+        in_trash = source is not None and source.exists(request.guest)
+        if source is None or not in_trash:
+            if not guests.exists(request.guest):
+                raise Failure("missing", f"the trash holds no guest {request.guest} under {request.key}")
+            return
+        if guests.exists(request.guest):
+            raise Failure("exists", f"there is another guest {request.guest} now; remove or rename it first")
+        source.rename(request.guest, guests, request.guest)
+
+
+def empty_trash(context: Context, request: EmptyTrash) -> None:
+    """Moved aside first, so that what is half removed is never brought back."""
+    with layout.pool_folder(context.policy, layout.TRASH) as folder:
+        doomed = f".{request.key}.doomed"
+        folder.remove_tree(doomed)
+        if folder.exists(request.key):
+            folder.rename(request.key, folder, doomed)
+            folder.remove_tree(doomed)
+
+
+def trash_keys(policy: Policy) -> tuple[str, ...]:
+    with layout.pool_folder(policy, layout.TRASH) as folder:
+        return tuple(name for name in folder.names() if not name.startswith("."))

@@ -1,0 +1,249 @@
+"""Images: written by skepd into a file that nobody else sees, inspected, sealed, then visible and read-only."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from skep_helper.handlers import Context, Failure
+from skep_helper.paths import Folder
+from skep_helper.policy import Policy
+from skep_helper.vocabulary import AbandonImage, OpenImageWriter, PublishImage, Rejected, RemoveImage
+
+from . import copying, layout, qcow2, records, tool
+from .disks import require_space
+from .records import DiskRecord, ImageRecord
+
+_REQUEST = "request.json"
+_ISO_SIGNATURE = (32_769, b"CD001")
+_SECTOR = 512
+
+
+def open_writer(context: Context, request: OpenImageWriter) -> None:
+    """The descriptor may also be read: what a broken download left must be verified again."""
+    if request.format == "zfs":
+        raise Failure("unsupported", "this host keeps images as files: ZFS streams need a ZFS pool")
+    what = f"image {request.image}:{request.version}"
+    wanted = ImageRecord(format=request.format, size=request.size)
+    with ExitStack() as stack:
+        if _published(context.policy, request.image, request.version):
+            raise Failure("exists", f"{what} is already there; remove it first or publish another version")
+        incoming = stack.enter_context(layout.pool_folder(context.policy, layout.INCOMING))
+        folder = stack.enter_context(incoming.make(_incoming(request.image, request.version)))
+        stack.enter_context(_held(folder, what))
+        begun = records.read(folder, _REQUEST, ImageRecord)
+        if begun is None:
+            records.write(folder, _REQUEST, wanted)
+        elif begun != wanted:
+            raise Failure(
+                "conflict",
+                f"{what} is being fetched as {begun.format} of {begun.size} bytes; abandon that first",
+            )
+        descriptor = folder.open(layout.IMAGE, os.O_RDWR | os.O_CREAT)
+        context.answer_descriptors.append(descriptor)
+        os.fchmod(descriptor, 0o600)
+        status = os.fstat(descriptor)
+        require_space(descriptor, request.size - status.st_blocks * _SECTOR, what)
+        if status.st_size != request.size:
+            os.ftruncate(descriptor, request.size)
+            os.fsync(descriptor)
+            folder.sync()
+
+
+def publish(context: Context, request: PublishImage) -> None:
+    """The caller must have closed its descriptor: an image that somebody can still write is not published."""
+    what = f"image {request.image}:{request.version}"
+    with ExitStack() as stack:
+        incoming = stack.enter_context(layout.pool_folder(context.policy, layout.INCOMING))
+        name = _incoming(request.image, request.version)
+        published = _published(context.policy, request.image, request.version)
+        if published:
+            if (published.digest, published.format) != (request.digest, request.format):
+                raise Failure("exists", f"{what} is already there with another content; publish another version")
+            incoming.remove_tree(name)
+            return
+        try:
+            folder = stack.enter_context(incoming.folder(name))
+        except FileNotFoundError:
+            raise Failure("missing", f"nothing was written for {what}; open a writer first") from None
+        stack.enter_context(_held(folder, what))
+        size = _seal(context, folder, request.format, what)
+        record = ImageRecord(format=request.format, size=size, digest=request.digest)
+        records.write(folder, layout.RECORD, record)
+        folder.remove(_REQUEST)
+        images = stack.enter_context(layout.pool_folder(context.policy, layout.IMAGES))
+        target = stack.enter_context(images.make(request.image))
+        incoming.rename(name, target, request.version)
+
+
+def _seal(context: Context, folder: Folder, format: str, what: str) -> int:
+    """From here on nobody can write the file; then it is inspected. Returns its virtual size in bytes."""
+    descriptor = folder.open(layout.IMAGE)
+    try:
+        if not _nobody_writes(descriptor, what):
+            descriptor = _copied(context, folder, descriptor)
+        tool.lend(context.policy, descriptor, 0o440)
+        size = _inspect(descriptor, format, what)
+        os.fsync(descriptor)
+        return size
+    finally:
+        os.close(descriptor)
+
+
+def _nobody_writes(descriptor: int, what: str) -> bool:
+    """Whether no descriptor open for writing is left anywhere, which the kernel tells by granting a read lease.
+
+    Raises Failure("busy") when there is one; False when this file system has no leases.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            raise Failure(
+                "busy", f"{what} is still open for writing; close its writer before it is published"
+            ) from None
+        return False
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return True
+
+
+def _copied(context: Context, folder: Folder, descriptor: int) -> int:
+    """A copy that nobody ever had a descriptor of takes the file's place; the old descriptor is closed."""
+    temporary = f".{layout.IMAGE}.new"
+    folder.remove(temporary, durable=False)
+    target = folder.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        copying.copy_sparse(descriptor, target, context.progress)
+        os.fsync(target)
+        folder.rename(temporary, folder, layout.IMAGE)
+    except BaseException:
+        os.close(target)
+        raise
+    os.close(descriptor)
+    return target
+
+
+def _inspect(descriptor: int, format: str, what: str) -> int:
+    size = os.fstat(descriptor).st_size
+    try:
+        if format == "qcow2":
+            return qcow2.inspect_image(descriptor)
+        if format == "iso" and os.pread(descriptor, 5, _ISO_SIGNATURE[0]) != _ISO_SIGNATURE[1]:
+            raise Rejected("it is not an ISO 9660 volume")
+        if format == "raw" and size % _SECTOR:
+            raise Rejected(f"its size of {size} bytes is not a multiple of {_SECTOR}")
+        return size
+    except Rejected as error:
+        raise Rejected(f"{what} is refused: {error}") from None
+
+
+def abandon(context: Context, request: AbandonImage) -> None:
+    with layout.pool_folder(context.policy, layout.INCOMING) as incoming:
+        incoming.remove_tree(_incoming(request.image, request.version))
+
+
+def remove(context: Context, request: RemoveImage) -> None:
+    policy = context.policy
+    reference = f"{request.image}:{request.version}"
+    with ExitStack() as stack:
+        images = stack.enter_context(layout.pool_folder(policy, layout.IMAGES))
+        try:
+            folder = stack.enter_context(images.folder(request.image))
+        except FileNotFoundError:
+            return
+        doomed = f".{request.version}.doomed"
+        folder.remove_tree(doomed)
+        if folder.exists(request.version):
+            stack.enter_context(layout.held_image(policy, request.image, request.version, shared=False))
+            if used_by := _users(policy, reference):
+                names = ", ".join(used_by[:5]) + (" and more" if len(used_by) > 5 else "")
+                raise Failure("conflict", f"image {reference} is the base of {names}; remove those disks first")
+            folder.rename(request.version, folder, doomed)
+            folder.remove_tree(doomed)
+        # Another version may have appeared meanwhile.
+        with suppress(OSError):
+            os.rmdir(request.image, dir_fd=images.descriptor)
+
+
+def published(policy: Policy) -> Iterator[tuple[str, str, ImageRecord]]:
+    """(name, version, record) of every image."""
+    with layout.pool_folder(policy, layout.IMAGES) as images:
+        for name in images.names():
+            with suppress(FileNotFoundError), images.folder(name) as versions:
+                for version in versions.names():
+                    record = None if version.startswith(".") else _record(versions, version)
+                    if record:
+                        yield name, version, record
+
+
+def _record(versions: Folder, version: str) -> ImageRecord | None:
+    with suppress(FileNotFoundError), versions.folder(version) as folder:
+        return records.read(folder, layout.RECORD, ImageRecord)
+    return None
+
+
+def _published(policy: Policy, image: str, version: str) -> ImageRecord | None:
+    with suppress(FileNotFoundError), layout.pool_folder(policy, layout.IMAGES, image) as versions:
+        return _record(versions, version)
+    return None
+
+
+def _incoming(image: str, version: str) -> str:
+    return f"{image}@{version}"
+
+
+@contextmanager
+def _held(folder: Folder, what: str) -> Iterator[None]:
+    with layout.locked(folder.descriptor, f"{what} is being published; try again when that has ended"):
+        yield
+
+
+def _users(policy: Policy, reference: str) -> list[str]:
+    """Disks that are linked to an image, those in the trash too: they may come back.
+
+    The trash is read before and after the guests, so that a disk on its way between them is seen.
+    """
+    found: Counter[str] = Counter()
+    for place in (_trashed_disks, _live_disks, _trashed_disks):
+        for owner, disk, record in place(policy):
+            if record.linked and record.image == reference:
+                found[f"{owner}/{disk}"] += 1
+    return sorted(found)
+
+
+def _live_disks(policy: Policy) -> Iterator[tuple[str, str, DiskRecord]]:
+    with layout.pool_folder(policy, layout.GUESTS) as guests:
+        for guest in guests.names():
+            with suppress(FileNotFoundError), guests.folder(guest) as folder, folder.folder(layout.DISKS) as disks:
+                yield from _records(guest, disks)
+
+
+def _trashed_disks(policy: Policy) -> Iterator[tuple[str, str, DiskRecord]]:
+    with layout.pool_folder(policy, layout.TRASH) as trash:
+        for key in trash.names():
+            with suppress(FileNotFoundError), trash.folder(key) as bin:
+                yield from _trashed_under(bin)
+
+
+def _trashed_under(bin: Folder) -> Iterator[tuple[str, str, DiskRecord]]:
+    with suppress(FileNotFoundError), bin.folder(layout.GUESTS) as guests:
+        for guest in guests.names():
+            with suppress(FileNotFoundError), guests.folder(guest) as folder, folder.folder(layout.DISKS) as disks:
+                yield from _records(f"{guest} (in the trash)", disks)
+    with suppress(FileNotFoundError), bin.folder(layout.DISKS) as owners:
+        for owner in owners.names():
+            with suppress(FileNotFoundError), owners.folder(owner) as disks:
+                yield from _records(f"{owner} (in the trash)", disks)
+
+
+def _records(owner: str, disks: Folder) -> Iterator[tuple[str, str, DiskRecord]]:
+    for name in disks.names():
+        stem, _, suffix = name.rpartition(".")
+        if suffix == "json" and not name.startswith("."):
+            record = records.read(disks, name, DiskRecord)
+            if record:
+                yield owner, stem, record

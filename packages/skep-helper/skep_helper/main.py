@@ -1,0 +1,78 @@
+"""skep-helper: reads its policy, opens its socket, serves. Started by root, by the service manager."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from . import __version__, log, paths, platforms, policy
+from .handlers import Failure
+from .server import Server
+from .users import user_of
+from .vocabulary.fields import Rejected
+
+EX_UNAVAILABLE, EX_OSERR, EX_NOPERM, EX_CONFIG = 69, 71, 77, 78
+SOCKET_NAME = "helper.sock"
+_BACKLOG = 64
+
+
+def listen(path: Path, group: int) -> socket.socket:
+    """A listening socket that root and this group can connect to; replaces one that a dead helper left.
+
+    Its folder is root's, so that nobody else can put one in its place. Raises OSError, Rejected.
+    """
+    with paths.open_folder(path.parent, create=True) as folder:
+        folder.remove(path.name, durable=False)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            listener.bind(folder.shown(path.name))
+        finally:
+            os.umask(before)
+        if os.geteuid() == 0:
+            os.chown(path.name, 0, group, dir_fd=folder.descriptor, follow_symlinks=False)
+        os.chmod(path.name, 0o660, dir_fd=folder.descriptor)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    try:
+        allowed = policy.load(options.policy)
+        uid, gid = user_of(allowed)
+        platform = platforms.load()
+        if options.check:
+            print(f"{options.policy}: fine")  # noqa: T201 - the answer of --check
+            return 0
+        if os.geteuid() != 0:
+            print("skep-helper: must be started by root", file=sys.stderr)  # noqa: T201
+            return EX_NOPERM
+        os.umask(0o077)
+        platform.prepare(allowed)
+        listener = listen(options.socket or allowed.run / SOCKET_NAME, gid)
+    except (Rejected, LookupError) as error:
+        print(f"skep-helper: {error}", file=sys.stderr)  # noqa: T201
+        return EX_CONFIG
+    except (Failure, OSError) as error:
+        print(f"skep-helper: {error}", file=sys.stderr)  # noqa: T201
+        return EX_OSERR
+    log.line("started", version=__version__, platform=platform.name, pool=allowed.pool)
+    Server(allowed, platform, listener, frozenset({0, uid})).run()
+    return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="skep-helper", description="The root side of Skep.")
+    parser.add_argument("--policy", type=Path, required=True, help="what may be asked for: a TOML file that is root's")
+    parser.add_argument("--socket", type=Path, help="where skepd connects; helper.sock in the policy's run folder")
+    parser.add_argument("--check", action="store_true", help="read the policy, say whether it is fine, and end")
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

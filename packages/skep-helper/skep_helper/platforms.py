@@ -1,0 +1,72 @@
+"""A platform: the table of handlers of this kind of host, summed up from one module for each host tool.
+
+Such a module has HANDLERS (request type -> handler) and may have LONG (types that get a process of their own),
+FEATURES(policy) (facilities, probed by trying), prepare(policy) (once, before the first request) and recover(policy)
+(once, beside the first requests: finish what a crash interrupted).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from .handlers import Handler
+from .policy import Policy
+from .vocabulary import Feature
+
+# How sys.platform begins -> the package that has NAME, MODULES and boot_id().
+PACKAGES = {"linux": "skep_helper.linux", "freebsd": "skep_helper.freebsd"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the server needs to know of its host."""
+
+    name: str
+    boot_id: str
+    handlers: dict[type, Handler]
+    long: frozenset[type]
+    features: Callable[[Policy], tuple[Feature, ...]]
+    prepare: Callable[[Policy], None]
+    recover: Callable[[Policy], None]
+
+
+def assemble(name: str, boot_id: str, modules: Iterable[ModuleType]) -> Platform:
+    """Sum up modules; raises ValueError when two of them handle the same request."""
+    modules = tuple(modules)
+    handlers: dict[type, Handler] = {}
+    for module in modules:
+        twice = handlers.keys() & module.HANDLERS.keys()
+        if twice:
+            raise ValueError(f"{module.__name__} handles again {', '.join(sorted(kind.__name__ for kind in twice))}")
+        handlers.update(module.HANDLERS)
+    return Platform(
+        name=name,
+        boot_id=boot_id,
+        handlers=handlers,
+        long=frozenset().union(*(getattr(module, "LONG", ()) for module in modules)),
+        features=lambda policy: tuple(item for found in _each(modules, "FEATURES", policy) for item in found),
+        prepare=lambda policy: _discard(_each(modules, "prepare", policy)),
+        recover=lambda policy: _discard(_each(modules, "recover", policy)),
+    )
+
+
+def _each(modules: Iterable[ModuleType], name: str, policy: Policy) -> list[Any]:
+    return [getattr(module, name)(policy) for module in modules if hasattr(module, name)]
+
+
+def _discard(results: list[Any]) -> None:
+    """Done for their effect."""
+
+
+def load() -> Platform:
+    """The platform that we run on; raises LookupError on one that Skep does not know."""
+    for prefix, package in PACKAGES.items():
+        if sys.platform.startswith(prefix):
+            host: Any = importlib.import_module(package)
+            return assemble(host.NAME, host.boot_id(), host.modules())
+    raise LookupError(f"Skep does not know the platform {sys.platform}; it runs on {', '.join(PACKAGES)}")
