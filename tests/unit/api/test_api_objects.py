@@ -119,9 +119,9 @@ def test_a_bad_query_is_400(running: Running, query: str, detail: str) -> None:
 def test_what_is_not_there_and_what_is_not_meant(running: Running) -> None:
     assert running.request("GET", "/v1/nothing")[0] == 404
     assert running.request("GET", "/v1/guests/web/")[0] == 404
-    status, headers, problem = running.request("PATCH", "/v1/guests/web", {})
+    status, headers, problem = running.request("POST", "/v1/guests/web", {})
     assert (status, problem["title"]) == (405, "Method Not Allowed")
-    assert set(headers["allow"].split(", ")) == {"GET", "HEAD", "PUT", "DELETE"}
+    assert set(headers["allow"].split(", ")) == {"GET", "HEAD", "PUT", "PATCH", "DELETE"}
     assert running.request("PUT", "/v1/guests/new", b"{}", Content_Type="text/plain")[0] == 415
     assert running.request("PUT", "/v1/guests/new", b'"' + b"x" * (6 << 20) + b'"')[0] == 413
 
@@ -129,3 +129,34 @@ def test_what_is_not_there_and_what_is_not_meant(running: Running) -> None:
 def test_disks_are_those_of_the_guests(running: Running) -> None:
     (disk,) = running.request("GET", "/v1/disks")[2]
     assert (disk["guest"], disk["name"], disk["size"], disk["image"]) == ("web", "root", 1 << 30, "small")
+
+
+TOML = "application/toml"
+
+
+def test_a_definition_can_be_sent_and_read_as_text(running: Running, engine: FakeEngine) -> None:
+    text = b'memory = "2G"\ncpus = 2\n[[disk]]\nname = "root"\nsize = "10G"\n'
+    assert running.request("PUT", "/v1/guests/new", text, Content_Type=TOML)[0] == 200
+    assert engine.objects[Ref(Kind.GUEST, "new")].memory == 2 << 30
+    status, headers, answer = running.request("GET", "/v1/guests/new", Accept=TOML)
+    assert (status, headers["content-type"]) == (200, TOML)
+    assert b'memory = "2G"' in answer
+
+
+def test_errors_in_text_name_file_and_line_all_of_them(running: Running) -> None:
+    text = b'memory = "2G"\ncpu = 2\nscreen = "yes"\n'
+    status, _, problem = running.request("PUT", "/v1/guests/new?file=my.toml", text, Content_Type=TOML)
+    assert status == 400
+    assert [(error["file"], error["line"]) for error in problem["errors"]] == [("my.toml", 2), ("my.toml", 3)]
+    assert running.request("PUT", "/v1/guests/new", b"\xff", Content_Type=TOML)[0] == 400
+    assert running.request("PUT", "/v1/guests/new", b'name = "old"', Content_Type=TOML)[0] == 400
+
+
+def test_patch_merges_tables_and_replaces_the_rest(running: Running, engine: FakeEngine) -> None:
+    running.request("PUT", "/v1/guests/new", b'memory = "2G"\nboot.order = 3\nboot.delay = "9s"', Content_Type=TOML)
+    assert running.request("PATCH", "/v1/guests/new", b"cpus = 4\nboot.order = 5", Content_Type=TOML)[0] == 200
+    guest = engine.objects[Ref(Kind.GUEST, "new")]
+    assert (guest.memory, guest.cpus.cores, guest.boot.order, guest.boot.delay) == (2 << 30, 4, 5, 9)
+    assert running.request("PATCH", "/v1/guests/new", {"cpus": 4})[0] == 415
+    assert running.request("PATCH", "/v1/guests/none", b"", Content_Type=TOML)[0] == 404
+    assert running.request("PATCH", "/v1/guests/new", b"cpus = 1", Content_Type=TOML, If_Match='"x"')[0] == 412

@@ -31,7 +31,7 @@ from .tokens import TokenStore
 BODY_LIMIT = 6 << 20
 """Bytes of a request's body: the longest site definition (4 MiB), JSON escapes included."""
 BODY_TIMEOUT = 30.0
-JSON, TOML = "application/json", "application/toml"
+JSON = "application/json"
 SLICE = 2.0
 """Seconds that a waiting request holds a thread before others get their turn."""
 
@@ -90,7 +90,8 @@ async def _answer(service: Service, route: Route, request: Request) -> Response:
     content = result.content
     if content is not None and not isinstance(content, bytes):
         content = msgspec.json.encode(content)
-    return Response(content, result.status, dict(result.headers), route.media if content is not None else None)
+    media = route.media if content is not None and "Content-Type" not in result.headers else None
+    return Response(content, result.status, dict(result.headers), media)
 
 
 async def _operation(service: Service, request: Request, query: Any, result: Operation | Answer) -> Response:
@@ -113,11 +114,14 @@ async def _body(route: Route, request: Request, query: Any) -> Any:
     if route.body is None:
         return None
     media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if media == TOML and route.body in KIND_OF and isinstance(query, ChangeQuery):
+    if media == objects.TOML and route.body in KIND_OF and isinstance(query, ChangeQuery):
         kind, name = KIND_OF[route.body], request.path_params["name"]
+        if route.method == "PATCH":
+            return objects.load_text(await _read(request), name, query.file)
         return objects.decode_text(await _read(request), kind, name, query.manager, query.file)
-    if media != JSON:
-        raise ApiError(415, f"the body is {media or 'of no type'}", "send application/json")
+    if media != JSON or route.method == "PATCH":
+        wanted = objects.TOML if route.method == "PATCH" else JSON
+        raise ApiError(415, f"the body is {media or 'of no type'}", f"send {wanted}")
     raw = decode.parse(await _read(request) or b"{}")
     if route.body in KIND_OF:
         manager = query.manager if isinstance(query, ChangeQuery) else "user"

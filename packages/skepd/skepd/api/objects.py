@@ -10,11 +10,13 @@ from skep.wire import ChangeQuery, GuestDisk, PullRequest
 from skepd.engine.contract import Conflict, Operation, Unknown, View
 from skepd.model import definitions
 from skepd.model.names import Kind, Manager, Ref
+from skepd.model.schema import Source
 
 from . import decode
 from .problems import ApiError
 from .route import Answer, Call, Handler
 
+TOML = "application/toml"
 READ_ONLY = ("etag", "status", "manager")
 """Keys that answers have and requests may carry back; the manager is the caller's (query `manager`)."""
 
@@ -35,8 +37,8 @@ def decode_object(raw: Any, wanted: type, name: str, manager: str) -> Any:
     return definitions.validate(decode.convert({**fields, "name": name, "manager": manager}, wanted))
 
 
-def decode_text(body: bytes, kind: Kind, name: str, manager: str, file: str) -> Any:
-    """A definition as TOML, as skepd itself keeps it; errors name `file` and the line."""
+def load_text(body: bytes, name: str, file: str) -> tuple[dict[str, Any], Source]:
+    """A definition, or some keys of one, as TOML, with the place of each key."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -44,6 +46,12 @@ def decode_text(body: bytes, kind: Kind, name: str, manager: str, file: str) -> 
     table, source = definitions.load(text, file)
     if table.get("name", name) != name:
         raise ApiError(400, f"{file}: name is {table['name']!r}, the path says {name!r}", "a name cannot be changed")
+    return table, source
+
+
+def decode_text(body: bytes, kind: Kind, name: str, manager: str, file: str) -> Any:
+    """A definition as TOML, as skepd itself keeps it; errors name `file` and the line."""
+    table, source = load_text(body, name, file)
     return definitions.object_from_data(kind, {**table, "name": name, "manager": manager}, source)
 
 
@@ -54,6 +62,9 @@ def lister(kind: Kind) -> Handler:
 def getter(kind: Kind) -> Handler:
     def get(call: Call) -> Answer:
         view = call.engine.view(Ref(kind, call.name))
+        if TOML in call.headers.get("accept", ""):
+            text = definitions.render_object(view.object).encode()
+            return Answer(text, headers={"ETag": f'"{view.etag}"', "Content-Type": TOML})
         return Answer(to_wire(view), headers={"ETag": f'"{view.etag}"'})
 
     return get
@@ -69,6 +80,25 @@ def putter(kind: Kind) -> Handler:
             raise _conflict(call, ref, etag, error) from error
 
     return put
+
+
+def patcher(kind: Kind) -> Handler:
+    """Keys of the definition that change; tables are merged, everything else is replaced."""
+
+    def patch(call: Call) -> Operation:
+        query, ref = call.query_as(ChangeQuery), Ref(kind, call.name)
+        view = call.engine.view(ref)
+        precondition(call, ref)
+        changes, source = call.body
+        merged = _merge(definitions.object_to_data(view.object), changes)
+        named = {**merged, "name": call.name, "manager": query.manager}
+        value = definitions.object_from_data(kind, named, source)
+        try:
+            return call.engine.put(value, manager=Manager(query.manager), etag=view.etag, take_over=query.take_over)
+        except Conflict as error:
+            raise _conflict(call, ref, view.etag, error) from error
+
+    return patch
 
 
 def deleter(kind: Kind) -> Handler:
@@ -120,6 +150,14 @@ def disks(call: Call) -> Answer:
 def _disk(guest: str, disk: dict[str, Any], states: dict[str, Any]) -> GuestDisk:
     plain = {key: disk[key] for key in ("name", "size", "image", "edition", "format")}
     return GuestDisk(guest=guest, status=states.get(disk["name"], {}), **plain)
+
+
+def _merge(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(before)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _etag(call: Call, ref: Ref) -> str | None:

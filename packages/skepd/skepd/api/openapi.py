@@ -77,6 +77,8 @@ def _operation(route: Route) -> dict[str, Any]:
         content: dict[str, Any] = {"application/json": {"schema": schema}}
         if route.body in KIND_OF:
             content["application/toml"] = {"schema": {"type": "string"}}
+            if route.method == "PATCH":
+                del content["application/json"]
         needed = route.body in KIND_OF or bool(_required(route.body))
         described["requestBody"] = {"required": needed, "content": content}
     return described
@@ -143,6 +145,8 @@ def _content(route: Route) -> dict[str, Any]:
     if route.many:
         schema = {"type": "array", "items": schema}
     content = {route.media: {"schema": schema}}
+    if route.answer in KIND_OF and not route.many:
+        content["application/toml"] = {"schema": {"type": "string"}}
     if route.path == "/v1/events":
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return content

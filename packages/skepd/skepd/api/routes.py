@@ -64,6 +64,17 @@ def _definitions(plural: str, kind: Kind, shape: type) -> tuple[Route, ...]:
             handler=objects.putter(kind),
         ),
         Route(
+            method="PATCH",
+            path=one,
+            summary=f"Change some keys of a {name}'s definition.",
+            role="admin",
+            body=shape,
+            query=wire.ChangeQuery,
+            answer=wire.Operation,
+            conditional=True,
+            handler=objects.patcher(kind),
+        ),
+        Route(
             method="DELETE",
             path=one,
             summary=f"Delete a {name}.",
