@@ -83,7 +83,8 @@ class World:
         if step.text is not None:
             self._write(step.text.ref, step.text.after)
         if isinstance(step.work, PullImage):
-            self.host.add_image(step.work.image, step.work.version, GIB)
+            if (step.work.image, step.work.version) not in observe(self.host).image_of:
+                self.host.add_image(step.work.image, step.work.version, GIB)
         if isinstance(step.work, AwaitGate):
             state = {guest.name: guest.state for guest in observe(self.host).guests}
             assert state[step.work.guest] == "running"

@@ -62,7 +62,13 @@ def _remove_network(context: Context, name: str) -> None:
             text = f"network {name} cannot go: port {port.name} in it is in no definition; remove that port first"
             context.build.note(ref, text, refuses=True)
     old = context.previous(context.was.network, name)
-    undo = (ApplyNetwork(network=old),) if old is not None else ()
+    # Its groups go with it, and come back with it.
+    groups = [
+        SetGroup(network=name, group=group, addresses=addresses)
+        for (network, group), addresses in sorted(context.observed.group_of.items())
+        if network == name
+    ]
+    undo = (ApplyNetwork(network=old), *groups) if old is not None else ()
     _touch_uplink(context, context.before.networks[name])
     request = RemoveNetwork(network=name)
     step = Step(verb="remove", ref=ref, summary=f"remove network {name}", requests=(request,), undo=undo, volatile=True)
