@@ -181,5 +181,5 @@ def _conflict(call: Call, ref: Ref, etag: str | None, error: Conflict) -> ApiErr
             return _changed(ref, current)
     hint = ""
     if not call.query.take_over and "manager" in str(error):
-        hint = "take_over=true takes the object over from its manager"
+        hint = "take_over=true (--take-over) takes it over from its manager"
     return ApiError(409, str(error), hint)

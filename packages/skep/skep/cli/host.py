@@ -1,0 +1,54 @@
+"""The host: what it is, what works on it, what it needs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from .failures import UNAVAILABLE, Failed
+from .objects import print_list
+from .options import json_option
+from .output import as_json as print_json
+from .output import record
+from .session import Session, pass_session
+
+
+@click.group()
+def host() -> None:
+    """The host itself."""
+
+
+@host.command()
+@json_option
+@pass_session
+def show(session: Session, as_json: bool) -> None:
+    """Show the host: name, platform, memory, storage, problems."""
+    found = session.get("host")
+    if as_json:
+        print_json(found)
+    else:
+        record({**found["status"], "facts": found["facts"]})
+
+
+@host.command()
+@click.option("--check", is_flag=True, help="Only say what is missing.")
+def prepare(check: bool) -> None:
+    """Print what a new machine needs before Skep can run on it (FreeBSD)."""
+    if not sys.platform.startswith("freebsd"):
+        raise Failed(
+            f"host prepare is for FreeBSD, this is {sys.platform}; `skep doctor` checks this host", UNAVAILABLE
+        )
+    raise Failed("host prepare is not built yet; `skep doctor` says what is missing", UNAVAILABLE)
+
+
+@click.command()
+@json_option
+@pass_session
+def doctor(session: Session, as_json: bool) -> None:
+    """What works on this host and what does not. Exits with 69 if something does not."""
+    found = session.get("doctor")
+    headers = ("CHECK", "WORKS", "REASON", "ADVICE")
+    print_list(found, headers, lambda one: (one["name"], one["works"], one["reason"], one["advice"]), as_json)
+    if not all(one["works"] for one in found):
+        raise SystemExit(UNAVAILABLE)
