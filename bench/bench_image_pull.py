@@ -24,7 +24,6 @@ from typing import Any
 from skep.images.manifest import Manifest
 from skep.images.publish import publish
 from skep_helper.vocabulary import StorageReading
-
 from skepd.images.pull import pull
 
 LIMIT = 1.25

@@ -1,41 +1,13 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from image_doubles import FolderHost, Misdeed, ScriptedServer
+from image_doubles import FolderHost, Misdeed, Published, ScriptedServer, make_key, signer_line
 from skep.images.manifest import CHUNK, Manifest
 from skep.images.publish import publish
-
-
-@dataclass(frozen=True)
-class Published:
-    """A folder with `small` 1.0 (5 chunks, the last one short, one of zeros), 2.0 of other content, and 1.0+zst."""
-
-    folder: Path
-    source: Path
-    key: Path
-    signers: Path
-    stranger: Path
-    manifest: Manifest
-
-    @property
-    def content(self) -> bytes:
-        return self.source.read_bytes()
-
-
-def make_key(folder: Path, name: str) -> Path:
-    path = folder / name
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
-    return path
-
-
-def signer_line(principal: str, key: Path, options: str = 'namespaces="skep-image"') -> str:
-    return f"{principal} {options} {key.with_suffix('.pub').read_text()}"
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +18,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     signers.write_text(signer_line("images@example.org", key))
     generator = random.Random(9)
     source = folder / "source.raw"
-    source.write_bytes(generator.randbytes(2 * CHUNK) + bytes(CHUNK) + generator.randbytes(CHUNK + 123_456))
+    source.write_bytes(generator.randbytes(2 * CHUNK) + bytes(CHUNK) + generator.randbytes(CHUNK + 241 * 512))
     other = folder / "other.raw"
     other.write_bytes(generator.randbytes(2 * CHUNK))
     web = folder / "web"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skep.images.manifest import Manifest
 from skep_helper.vocabulary import (
     AbandonImage,
     HelloReading,
@@ -26,6 +28,32 @@ from skepd.images.serve import Handler, ImageServer
 FAST = Options(connect_seconds=5, stall_seconds=2, rest_seconds=0.01, tries=2, hedge_seconds=0.3, manifest_seconds=10)
 
 
+@dataclass(frozen=True)
+class Published:
+    """A folder with `small` 1.0 (5 chunks, the last one short, one of zeros), 2.0 of other content, and 1.0+zst."""
+
+    folder: Path
+    source: Path
+    key: Path
+    signers: Path
+    stranger: Path
+    manifest: Manifest
+
+    @property
+    def content(self) -> bytes:
+        return self.source.read_bytes()
+
+
+def make_key(folder: Path, name: str) -> Path:
+    path = folder / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
+    return path
+
+
+def signer_line(principal: str, key: Path, options: str = 'namespaces="skep-image"') -> str:
+    return f"{principal} {options} {key.with_suffix('.pub').read_text()}"
+
+
 @dataclass
 class FolderHost:
     """skepd.host.Host for images: `parts` are invisible, `visible` is what guests could use."""
@@ -33,6 +61,7 @@ class FolderHost:
     folder: Path
     refuse_publish: HostError | None = None
     refuse_open: HostError | None = None
+    busy: int = 0
     streams: dict[tuple[str, str], bytearray] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
     stream_reader: Callable[[int, bytearray], None] | None = None
@@ -67,6 +96,9 @@ class FolderHost:
             case ReadStorage():
                 return StorageReading(images=tuple(self._reading(name) for name in self.visible))
             case PublishImage():
+                if self.busy:
+                    self.busy -= 1
+                    raise HostError("busy", "is still open for writing")
                 if self.refuse_publish:
                     raise self.refuse_publish
                 self.part(request).rename(self.shown(request))

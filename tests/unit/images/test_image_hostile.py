@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Published, signer_line
-from image_doubles import FAST, FolderHost, Misdeed, ScriptedHandler, ScriptedServer
+from image_doubles import FAST, FolderHost, Misdeed, Published, ScriptedHandler, ScriptedServer, signer_line
 from skep.images import signature
 from skep.images.manifest import CHUNK, encode
 from skepd.images.options import Options

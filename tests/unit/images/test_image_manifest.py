@@ -45,6 +45,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     sizes = draw(st.lists(st.integers(1, CHUNK), min_size=count, max_size=count).map(tuple))
     frames = Frames(size=sum(sizes), sha256=draw(digests), sizes=sizes, chunks=draw(some))
     form = draw(st.sampled_from(module.FORMATS))
+    size = -(-size // 512) * 512 if form == "raw" else size
     virtual = st.just(size) if form in ("raw", "iso") else st.integers(1, module.LARGEST_VIRTUAL_SIZE)
     return Manifest(
         name=draw(names),
@@ -146,7 +147,8 @@ def changed(path: str, value: Any) -> bytes:
         ("version", "1/../2", "manifest.version: '1/../2' is not an image version"),
         ("os", "Linux!", "manifest.os: 'Linux!' is not an operating system"),
         ("format", "vmdk", "manifest.format: 'vmdk' is not one of raw, qcow2, zfs, iso"),
-        ("format", "raw", "manifest.virtual_size: 33554432 is not the size of a raw image"),
+        ("format", "iso", "manifest.virtual_size: 33554432 is not the size of the iso image"),
+        ("format", "raw", "manifest.size: 4194305 is no disk, it is not a multiple of 512"),
         ("size", -1, "manifest.size: -1 is not a whole number between"),
         ("size", 1 << 60, "manifest.size: 1152921504606846976 is not a whole number between"),
         ("size", 4.5e6, "manifest.size: 4500000.0 is not a whole number"),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import Published, make_key, signer_line
+from image_doubles import Published, make_key, signer_line
 from skep.images import signature
 from skep.images.folder import parse_index, read_folder
 from skep.images.inspect import InspectError, detect, virtual_size
@@ -177,6 +177,15 @@ def test_a_format_must_be_that_of_the_file(tmp_path: Path, published: Published)
         virtual_size(qcow2(tmp_path / "image"), "raw")
     with pytest.raises(InspectError, match="is not a qcow2 image"):
         virtual_size(published.source, "qcow2")
+
+
+def test_what_no_host_would_take_is_not_published(tmp_path: Path, published: Published) -> None:
+    odd = tmp_path / "odd.img"
+    odd.write_bytes(bytes(CHUNK + 1))
+    with pytest.raises(InspectError, match="not a multiple of 512"):
+        put(odd, tmp_path / "web", published)
+    with pytest.raises(InspectError, match="is not an ISO 9660 image"):
+        put(odd, tmp_path / "web", published, form="iso")
 
 
 def test_formats_are_seen(tmp_path: Path) -> None:

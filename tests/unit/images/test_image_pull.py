@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from conftest import Published
-from image_doubles import FAST, FolderHost, ScriptedHandler, ScriptedServer
+from image_doubles import FAST, FolderHost, Published, ScriptedHandler, ScriptedServer
 from skep.images.manifest import CHUNK
 from skep_helper.vocabulary import AbandonImage, PublishImage
 from skepd.host import HostError
@@ -264,6 +263,25 @@ def test_what_the_host_will_never_publish_is_not_kept(
     with pytest.raises(HostError, match="backing file"):
         pull(host, "small", "1.0", [serve(published.folder).url], published.signers, options=FAST)
     assert (host.visible, host.parts) == ([], kept)
+
+
+def test_a_host_that_is_busy_for_a_moment_is_asked_again(
+    host: FolderHost, published: Published, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skepd.images.pull._BUSY_SECONDS", 0.01)
+    host.busy = 3
+    pull(host, "small", "1.0", [serve(published.folder).url], published.signers, options=FAST)
+    assert (host.visible, host.busy) == ([SHOWN], 0)
+
+
+def test_a_host_that_stays_busy_keeps_what_was_fetched(
+    host: FolderHost, published: Published, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skepd.images.pull._BUSY_SECONDS", 0.01)
+    host.busy = 1000
+    with pytest.raises(HostError, match="still open"):
+        pull(host, "small", "1.0", [serve(published.folder).url], published.signers, options=FAST)
+    assert (host.visible, host.parts) == ([], [SHOWN])
 
 
 def test_a_part_that_conflicts_is_abandoned_once(host: FolderHost, published: Published, serve: Serve) -> None:

@@ -131,6 +131,7 @@ def test_escapes_are_read(server: ImageServer) -> None:
         "//etc/passwd",
         "/" + "x" * 5000,
         "a/1/file",
+        "x/a/1/file",
         "http://other/a/1/file",
     ],
 )

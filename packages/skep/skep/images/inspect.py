@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
+
+from .manifest import SECTOR
 
 _QCOW2 = b"QFI\xfb"
 _EXTERNAL_DATA = 1 << 2
+_ISO_PLACE, _ISO_MARK = 0x8001, b"CD001"
 
 
 class InspectError(ValueError):
@@ -18,10 +22,14 @@ def detect(source: Path) -> str:
     with open(source, "rb") as stream:
         if stream.read(4) == _QCOW2:
             return "qcow2"
-        stream.seek(0x8001)
-        if stream.read(5) == b"CD001" and source.suffix == ".iso":
+        if _is_iso(stream) and source.suffix == ".iso":
             return "iso"
     return "zfs" if source.suffix in (".zfs", ".zstream") else "raw"
+
+
+def _is_iso(stream: BinaryIO) -> bool:
+    stream.seek(_ISO_PLACE)
+    return stream.read(len(_ISO_MARK)) == _ISO_MARK
 
 
 def virtual_size(source: Path, form: str) -> int | None:
@@ -31,10 +39,16 @@ def virtual_size(source: Path, form: str) -> int | None:
     file or external data would make the host open a path that the image names.
     """
     with open(source, "rb") as stream:
-        header = stream.read(80)
+        header, iso = stream.read(80), _is_iso(stream)
     if form != "qcow2":
         if header[:4] == _QCOW2:
             raise InspectError(f"{source} is a qcow2 image, not {form}; publish it with --format qcow2")
+        if form == "iso" and not iso:
+            raise InspectError(f"{source} is not an ISO 9660 image")
+        if form == "raw" and source.stat().st_size % SECTOR:
+            raise InspectError(
+                f"{source} is no disk: its size is not a multiple of {SECTOR}; truncate -s %{SECTOR} pads it"
+            )
         return None if form == "zfs" else source.stat().st_size
     if header[:4] != _QCOW2 or len(header) < 80:
         raise InspectError(f"{source} is not a qcow2 image; see what it is with: qemu-img info {source}")

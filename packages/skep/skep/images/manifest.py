@@ -22,6 +22,7 @@ LARGEST_VIRTUAL_SIZE = 256 << 40
 LARGEST_MANIFEST = 48 << 20
 LARGEST_FRAME = CHUNK + (64 << 10)
 """A zstd frame of data that does not compress is a little larger than the data."""
+SECTOR = 512
 FORMATS = ("raw", "qcow2", "zfs", "iso")
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -118,10 +119,12 @@ def _check(value: Manifest) -> None:
     if value.format not in FORMATS:
         raise ManifestError(f"manifest.format: {value.format!r:.80} is not one of {', '.join(FORMATS)}")
     _between(LEAST_SIZE, value.size, LARGEST_SIZE, "manifest.size")
+    if value.format == "raw" and value.size % SECTOR:
+        raise ManifestError(f"manifest.size: {value.size} is no disk, it is not a multiple of {SECTOR}")
     if value.virtual_size is not None:
         _between(1, value.virtual_size, LARGEST_VIRTUAL_SIZE, "manifest.virtual_size")
     if value.virtual_size is not None and value.format in ("raw", "iso") and value.virtual_size != value.size:
-        raise ManifestError(f"manifest.virtual_size: {value.virtual_size} is not the size of a {value.format} image")
+        raise ManifestError(f"manifest.virtual_size: {value.virtual_size} is not the size of the {value.format} image")
     _digest(value.sha256, "manifest.sha256")
     _match(_CREATED, value.created, "manifest.created", "a time in UTC such as 2026-01-31T12:00:00Z")
     count = -(-value.size // CHUNK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = ["Options", "PullCancelled", "PullError", "Pulled", "pull"]
 
 _UNCERTAIN = ("lost", "busy", "timeout", "cancelled", "full")
 """Refusals of PublishImage after which the same bytes may still be published."""
+_BUSY_TRIES = 10
+_BUSY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,10 +243,16 @@ def _publish(host: Host, manifest: Manifest, caller: _Caller) -> None:
     request = PublishImage(
         image=manifest.name, version=manifest.version, format=manifest.format, digest=manifest.sha256
     )
-    try:
-        host.perform((request,))
-    except HostError as error:
-        # The host looked at the content and will never take it: keeping it would fail every later pull too.
-        if error.code not in _UNCERTAIN:
-            _abandon(host, manifest, caller)
-        raise
+    for last in (False,) * _BUSY_TRIES + (True,):
+        try:
+            host.perform((request,))
+            return
+        except HostError as error:
+            # A process that is being started at this moment holds our descriptors until it is executed.
+            if error.code == "busy" and not last and not caller.cancelled():
+                time.sleep(_BUSY_SECONDS)
+                continue
+            # The host looked at the content and will never take it: keeping it would fail every later pull too.
+            if error.code not in _UNCERTAIN:
+                _abandon(host, manifest, caller)
+            raise

@@ -34,8 +34,8 @@ def open_below(folder: Path, target: str) -> BinaryIO | None:
 
     Opened component by component with O_NOFOLLOW, so that neither `..` nor a symlink leads out of the folder.
     """
-    names = unquote(target.split("?", 1)[0], errors="strict").split("/")[1:]
-    if not names or any(not name or name.startswith(".") or "\0" in name for name in names):
+    root, *names = unquote(target.split("?", 1)[0], errors="strict").split("/")
+    if root or not names or any(not name or name.startswith(".") or "\0" in name for name in names):
         return None
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
