@@ -15,6 +15,7 @@ MOST_CPUS = 256
 def check_guest(guest: Guest) -> Faults:
     """Disks, cards, CPUs, health gate and cloud-init of one guest."""
     yield from _disks(guest)
+    yield from _slots(guest)
     yield from _twice(guest, "nic", [nic.port for nic in guest.nics], "port")
     yield from _twice(guest, "media", [medium.image for medium in guest.media], "image")
     if guest.cpus.total > MOST_CPUS:
@@ -32,6 +33,19 @@ def _disks(guest: Guest) -> Faults:
         if disk.size is None and disk.image is None:
             problem = f"disk {disk.name} has neither size nor image"
             yield fault(Kind.GUEST, guest.name, ("disk", number), problem, 'write e.g. size = "20G"')
+
+
+def _slots(guest: Guest) -> Faults:
+    seen: set[int] = set()
+    slots = [("disk", number, disk.slot) for number, disk in enumerate(guest.disks)]
+    slots += [("nic", number, nic.slot) for number, nic in enumerate(guest.nics)]
+    slots += [("media", number, medium.slot) for number, medium in enumerate(guest.media)]
+    for part, number, slot in slots:
+        if slot in seen:
+            problem = f"another device has slot {slot} already"
+            yield fault(Kind.GUEST, guest.name, (part, number, "slot"), problem, "leave it out: a free one is taken")
+        elif slot is not None:
+            seen.add(slot)
 
 
 def _twice(guest: Guest, part: str, words: list[str], key: str) -> Faults:

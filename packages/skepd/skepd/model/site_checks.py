@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import DefinitionError, nearest
+from .facts import HostFacts
 from .schema import Place
 from .site import Site
 
@@ -152,3 +153,12 @@ def _scheduled(place: Place, names: tuple[str, ...], scheduled: tuple[str, ...])
             what = "all guests" if name == "*" else name
             hint = "add it to the schedule's guests, or name another schedule"
             yield place.at("guests").at(number).error(f"the schedule makes no snapshots of {what}", hint)
+
+
+def check_platform(site: Site, facts: HostFacts) -> list[DefinitionError]:
+    """Whether the site is meant for this host's platform. The simulated host takes any."""
+    wanted = site.host_part.host.platform
+    if wanted is None or facts.platform in (wanted, "sim"):
+        return []
+    place = Place(site.source).at("host").at("platform")
+    return [place.error(f"this site is for {wanted}, and the host runs {facts.platform}", "apply it on another host")]

@@ -133,7 +133,7 @@ class _Reader:
             if surplus:
                 hint = f"leave out port, or write {surplus} at the port"
                 raise place.at(surplus).error("this belongs to a port, and the card names one that exists", hint)
-            return Nic(port=nic.port, model=nic.model)
+            return Nic(port=nic.port, model=nic.model, slot=nic.slot)
         if not nic.own["network"]:
             raise place.error("network is missing", 'write network = "..." (or port = "...")')
         name = f"{guest}.{nic.name}"
@@ -141,7 +141,7 @@ class _Reader:
             raise place.error(f'there is a port "{name}" already', "give this card another name")
         ports[name] = Port(name=name, guest=guest, **nic.own)
         self.places[Ref(Kind.PORT, name)] = place.strings
-        return Nic(port=name, model=nic.model)
+        return Nic(port=name, model=nic.model, slot=nic.slot)
 
     def _place(self, desired: Desired) -> None:
         for kind in Kind:

@@ -59,12 +59,13 @@ class SiteNic:
 
     name: str
     model: str | None
+    slot: int | None
     port: str | None
     own: Mapping[str, Any]
 
     @classmethod
-    def build(cls, *, name: str, model: str | None, port: str | None, **own: Any) -> SiteNic:
-        return cls(name=name, model=model, port=port, own=own)
+    def build(cls, *, name: str, model: str | None, slot: int | None, port: str | None, **own: Any) -> SiteNic:
+        return cls(name=name, model=model, slot=slot, port=port, own=own)
 
     def said_too_much(self) -> str:
         """A key that has no meaning beside `port`; empty when there is none."""
@@ -134,7 +135,7 @@ SITE_NIC = Section(
     keys=(
         Key(name="name", type=NIC_NAME, doc="The card's name within the guest.", default_text="0, 1, ...",
             example='"lan"'),
-        NIC.keys[1],
+        *NIC.keys[1:],
         Key(name="port", type=PORT_NAME, default=None, doc="An existing port; none of the keys below then."),
         *_changed(PORT_KEYS, network={"default": None, "default_text": "required without port"}),
     ),

@@ -83,11 +83,11 @@ def _nic(guest: Guest, nic: Nic, number: int, desired: Desired, nested: Mapping[
         # Its number is its name, unless another card took that.
         if str(number) in others:
             out["name"] = next(f"nic{free}" for free in range(len(others) + 1) if f"nic{free}" not in others)
-        return out | {"port": nic.port} | _write((NIC.keys[1],), nic)
+        return out | {"port": nic.port} | _write(NIC.keys[1:], nic)
     if nested[nic.port] != str(number):
         out["name"] = nested[nic.port]
     port: Port = desired.ports[nic.port]
-    return out | _write((NIC.keys[1],), nic) | _write(PORT_KEYS, port)
+    return out | _write(NIC.keys[1:], nic) | _write(PORT_KEYS, port)
 
 
 def _subnet(kind: str, subnet: Subnet) -> dict[str, Any]:
