@@ -1,0 +1,1 @@
+"""skepd: the engine, its API and its watch, as one process."""

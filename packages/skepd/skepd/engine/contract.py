@@ -111,6 +111,13 @@ class Engine(Protocol):
         """The running host as site.toml."""
         ...
 
+    def quiesce(self) -> Operation:
+        """Stop all guests in order and take networks and ports away, keeping every definition and disk.
+
+        Nothing is repaired from then on until the engine starts anew (which starts the guests again).
+        """
+        ...
+
     def operations(self, limit: int = 100) -> list[Operation]: ...
 
     def operation(self, identity: str) -> Operation: ...

@@ -1,0 +1,353 @@
+"""The engine of one host: contract.Engine over a store, operations and a host."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from skep_helper.vocabulary import HelloReading, OpenConsole, OpenScreen, ReadConsole
+
+from skepd.files import Files
+from skepd.files import replace as replace_file
+from skepd.host import Host, HostError
+from skepd.model.checks import check
+from skepd.model.definitions import validate
+from skepd.model.desired import Desired, ref_of
+from skepd.model.errors import DefinitionErrors, nearest
+from skepd.model.facts import HostFacts
+from skepd.model.names import Kind, Manager, Ref
+from skepd.model.objects import Image, Object
+from skepd.model.site import HostPart, HostSettings, Site
+from skepd.model.site_reader import parse_site
+from skepd.model.site_writer import render_site
+from skepd.plan.cache import Cache
+from skepd.plan.observed import READINGS, Observed
+from skepd.plan.options import PlanOptions
+from skepd.plan.planner import plan
+from skepd.plan.steps import Note, Plan
+
+from . import host_view, operations
+from .actions import Actions
+from .contract import Conflict, Event, Operation, Refused, Unknown, View
+from .events import Events
+from .index import Index
+from .operations import Operations
+from .ownership import check_owner, with_site, without_guest
+from .quiet import quieten
+from .status import Status
+from .store import PARTS, Store, including, without
+from .watch import Watch
+from .work import Pull
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """state: folder of definitions and journals. pool_guests: where guests' definitions lie.
+
+    connect: a new connection to the host; the engine keeps one for reading and opens one for each operation.
+    read_facts: what the platform knows of this host. index: SQLite file, None for memory.
+    """
+
+    files: Files
+    state: Path
+    pool_guests: Path
+    connect: Callable[[], Host]
+    read_facts: Callable[[HelloReading], HostFacts]
+    pull: Pull
+    version: str
+    index: Path | None = None
+    parallel: int = 4
+    sleep: Callable[[float], None] = time.sleep
+    confirm_seconds: float = operations.CONFIRM_SECONDS
+
+
+class Engine:
+    """See contract.Engine for what the methods promise."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._host = settings.connect()
+        self._hello = self._host.hello()
+        self._facts = settings.read_facts(self._hello)
+        self._store = Store(settings.files, settings.state, settings.pool_guests)
+        self._index = Index(settings.index)
+        self._events = Events(self._index)
+        self._cache = Cache()
+        self._started = time.time()
+        # plan's cache is one per host and not thread-safe; readers and operations plan one after the other.
+        self._planning = threading.RLock()
+        self._operations = Operations(
+            operations.Settings(
+                files=settings.files,
+                journals=settings.state / "journals",
+                connect=settings.connect,
+                pull=settings.pull,
+                boot_id=self._hello.boot_id,
+                parallel=settings.parallel,
+                sleep=settings.sleep,
+                confirm_seconds=settings.confirm_seconds,
+            ),
+            self._store,
+            self._index,
+            self._events,
+        )
+        self._store.listen(lambda ref, exists: self._events.emit("object.changed", ref, exists=exists))
+        self._watch = Watch(self._host, self._events, self._operations, self._repair_plan)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Finish what a crash cut off, then bring the host to what is defined (at boot: start the guests)."""
+        self._operations.recover()
+        self._store.load()
+        self._watch.look()
+        self._watch.repair()
+
+    def start(self) -> None:
+        """Begin to watch the host."""
+        self._watch.start()
+
+    def close(self) -> None:
+        self._watch.close()
+        self._operations.close()
+        self._events.close()
+        self._index.close()
+        self._host.close()
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def facts(self) -> HostFacts:
+        return self._facts
+
+    def observe(self) -> Observed:
+        return Observed.of(self._host.perform(READINGS))
+
+    def host_status(self) -> dict[str, Any]:
+        return host_view.host_status(
+            self._facts,
+            self._settings.version,
+            self._started,
+            self._store.desired,
+            self.observe(),
+            self._watch.problems,
+        )
+
+    def doctor(self) -> list[dict[str, Any]]:
+        broken = {str(ref): reason for ref, reason in self._store.broken.items()}
+        return host_view.doctor(self._host.hello(), broken, self._watch.problems)
+
+    def views(self, kind: str) -> list[View]:
+        desired, observed = self._store.desired, self.observe()
+        with self._planning:
+            status = Status(desired, observed, self._cache)
+            part: dict[str, Object] = getattr(desired, PARTS[Kind(kind)])
+            return [
+                View(object=value, etag=self._store.etag(value), status=status.of(value))
+                for _, value in sorted(part.items())
+            ]
+
+    def view(self, ref: Ref) -> View:
+        value, observed = self._object(ref), self.observe()
+        with self._planning:
+            status = Status(self._store.desired, observed, self._cache).of(value)
+        return View(object=value, etag=self._store.etag(value), status=status)
+
+    def _object(self, ref: Ref) -> Object:
+        part: dict[str, Object] = getattr(self._store.desired, PARTS[ref.kind])
+        if ref.name not in part:
+            hint = nearest(ref.name, part)
+            raise Unknown(f"there is no {ref.kind.value} {ref.name!r}" + (f": {hint}" if hint else ""))
+        return part[ref.name]
+
+    # --- changing -------------------------------------------------------------------------------------------------
+
+    def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
+        value = replace(value, manager=manager)
+        ref = ref_of(value)
+        self._precondition(ref, manager, etag, take_over)
+        validate(value)
+        self._check(including(self._store.desired, value), ref)
+        words = "change" if etag not in (None, "*") or self._exists(ref) else "create"
+        return self._submit(
+            f"{words} {ref.kind.value} {ref.name}", manager, lambda: self._plan(including(self._store.desired, value))
+        )
+
+    def delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
+        self._object(ref)
+        self._precondition(ref, manager, etag, take_over)
+
+        def after() -> Desired:
+            if ref.kind is Kind.GUEST:
+                return without_guest(self._store.desired, ref.name)
+            return without(self._store.desired, ref)
+
+        self._check(after(), ref)
+        return self._submit(f"delete {ref.kind.value} {ref.name}", manager, lambda: self._plan(after()))
+
+    def guest_action(self, name: str, action: str, options: dict[str, Any]) -> Operation:
+        manager = self._object(Ref(Kind.GUEST, name)).manager
+
+        def make() -> Plan:
+            return Actions(self._store.desired, self.observe(), self._make_plan).of(name, action, options)
+
+        return self._submit(f"{action} guest {name}", manager, make)
+
+    def pull_image(self, name: str, version: str, sources: tuple[str, ...], *, manager: Manager) -> Operation:
+        return self.put(Image(name=name, version=version, sources=sources, manager=manager), manager=manager)
+
+    # --- the site -------------------------------------------------------------------------------------------------
+
+    def plan_site(self, text: str, file: str) -> Plan:
+        site = self._site(text, file)
+        found = self._plan(with_site(self._store.desired, site.desired))
+        return replace(found, notes=(*_not_built(site), *found.notes))
+
+    def apply_site(self, text: str, file: str, *, restart: bool = False) -> Operation:
+        site = self._site(text, file)
+        unbuilt = _not_built(site)
+        if unbuilt:
+            raise Refused("; ".join(note.text for note in unbuilt) + ": remove these sections to apply the rest")
+        options = PlanOptions(restart=restart)
+
+        def make() -> Plan:
+            return self._plan(with_site(self._store.desired, site.desired), options)
+
+        operation = self._submit(f"apply {file}", Manager.SITE, make)
+        replace_file(self._settings.files, self._site_path, text.encode())
+        return operation
+
+    def export(self) -> str:
+        return render_site(self._store.desired, self._host_part())
+
+    def _site(self, text: str, file: str) -> Site:
+        others = self._store.desired
+        for value in self._store.desired:
+            if value.manager is Manager.SITE:
+                others = without(others, ref_of(value))
+        site = parse_site(text, file, others)
+        wanted = site.host_part.host.platform
+        if wanted and wanted != self._facts.platform:
+            raise Refused(f"{file} is for {wanted}, but this host runs {self._facts.platform}: is it the right file?")
+        found = check(with_site(self._store.desired, site.desired), self._facts)
+        located = [site.locate(error) for error in found]
+        if located:
+            raise DefinitionErrors(located)
+        return site
+
+    def _host_part(self) -> HostPart:
+        """Of the site file that was applied last; of this host alone when there was none."""
+        try:
+            text = self._settings.files.read(self._site_path).decode()
+        except FileNotFoundError:
+            return HostPart(host=HostSettings(name=self._facts.hostname))
+        return parse_site(text, str(self._site_path), self._store.desired).host_part
+
+    @property
+    def _site_path(self) -> Path:
+        return self._settings.state / "site.toml"
+
+    def quiesce(self) -> Operation:
+        self._watch.pause()
+        return self._submit("take everything down", Manager.SITE, self._quiet_plan)
+
+    def _quiet_plan(self) -> Plan:
+        return quieten(self._plan(Desired()))
+
+    # --- operations and events ------------------------------------------------------------------------------------
+
+    def operations(self, limit: int = 100) -> list[Operation]:
+        return self._operations.list(limit)
+
+    def operation(self, identity: str) -> Operation:
+        return self._operations.get(identity)
+
+    def cancel(self, identity: str) -> Operation:
+        return self._operations.cancel(identity)
+
+    def confirm(self, identity: str) -> Operation:
+        return self._operations.confirm(identity)
+
+    def wait(self, identity: str, timeout: float) -> Operation:
+        return self._operations.wait(identity, timeout)
+
+    def events(self, after: int, timeout: float) -> Iterator[Event]:
+        return self._events.after(after, timeout)
+
+    # --- consoles -------------------------------------------------------------------------------------------------
+
+    def open_console(self, guest: str, *, writer: bool, take: bool) -> int:
+        self._object(Ref(Kind.GUEST, guest))
+        try:
+            _, descriptor = self._host.open(OpenConsole(guest=guest, writer=writer, take=take))
+        except HostError as error:
+            raise _as_refusal(error) from error
+        return descriptor
+
+    def open_screen(self, guest: str) -> int:
+        self._object(Ref(Kind.GUEST, guest))
+        try:
+            _, descriptor = self._host.open(OpenScreen(guest=guest))
+        except HostError as error:
+            raise _as_refusal(error) from error
+        return descriptor
+
+    def console_history(self, guest: str, offset: int, length: int) -> tuple[int, bytes]:
+        self._object(Ref(Kind.GUEST, guest))
+        (answer,) = self._host.perform((ReadConsole(guest=guest, offset=offset, length=length),))
+        return int(answer["offset"]), base64.b64decode(answer["data"])
+
+    # --- plans ----------------------------------------------------------------------------------------------------
+
+    def _plan(self, after: Desired, options: PlanOptions | None = None) -> Plan:
+        return self._make_plan(after, self.observe(), options or PlanOptions())
+
+    def _make_plan(self, after: Desired, observed: Observed, options: PlanOptions) -> Plan:
+        with self._planning:
+            return plan(self._store.desired, after, observed, self._facts, options, cache=self._cache)
+
+    def _repair_plan(self) -> Plan:
+        return self._plan(self._store.desired)
+
+    def _submit(self, title: str, manager: Manager, make: Callable[[], Plan]) -> Operation:
+        """Plan once now, so that what cannot be done is refused at once and not by an operation."""
+        refused = [note.text for note in make().notes if note.refuses]
+        if refused:
+            raise Refused("; ".join(refused))
+        return self._operations.submit(title, manager, make)
+
+    def _check(self, after: Desired, ref: Ref) -> None:
+        """Raises DefinitionErrors for what a change would break; what was broken before is not its fault."""
+        known = {str(error) for error in check(self._store.desired, self._facts)}
+        found = [error for error in check(after, self._facts) if str(error) not in known]
+        if found:
+            raise DefinitionErrors(found)
+
+    def _exists(self, ref: Ref) -> bool:
+        return ref.name in getattr(self._store.desired, PARTS[ref.kind])
+
+    def _precondition(self, ref: Ref, manager: Manager, etag: str | None, take_over: bool) -> None:
+        there: Object | None = getattr(self._store.desired, PARTS[ref.kind]).get(ref.name)
+        if etag == "*" and there is not None:
+            raise Conflict(f"{ref} exists already")
+        if etag not in (None, "*") and (there is None or self._store.etag(there) != etag):
+            raise Conflict(f"{ref} has changed since it was read: read it again")
+        check_owner(ref, there, manager, take_over)
+
+
+def _not_built(site: Site) -> tuple[Note, ...]:
+    return tuple(
+        Note(ref=None, text=f"{site.source.file}:{line}: [{section}] is not built yet", refuses=True)
+        for section, line in site.not_built
+    )
+
+
+def _as_refusal(error: HostError) -> Exception:
+    return Conflict(error.message) if error.code in ("conflict", "busy") else Refused(error.message)
+
+
+__all__ = ["Engine", "Settings"]
