@@ -176,6 +176,7 @@ def run(connection: socket.socket, message: dict[str, Any], descriptors: Sequenc
     _log_to(folder)
     record.update(guard=os.getpid(), version=VERSION)
     guard = Guard(folder, record)
+    guard.save()
     task = guard.driver.start(launch, descriptors) if launch else guard.driver.adopt()
     guard.serve(connection)
     guard.loop.start(task).then(lambda outcome: guard.answer(connection, outcome))

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..guard import state
 from ..policy import Policy
 from ..vocabulary.host import Feature
-from .qemu import firmware
+from .qemu import command, firmware
 
 DEVICE = "/dev/kvm"
 PATIENCE = 10.0
@@ -95,11 +95,10 @@ def run_firmware(policy: Policy, supplementary: list[int], accelerator: str = "k
 
 
 def _argv(accelerator: str, code: int, variables: int) -> list[str]:
-    drive = "if=pflash,format=raw,file=/dev/fdset/"
     return [
-        firmware.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-m", "128M",
-        "-accel", accelerator, "-add-fd", f"fd={code},set=1", "-add-fd", f"fd={variables},set=2",
-        "-drive", f"{drive}1,readonly=on", "-drive", f"{drive}2", "-serial", "stdio", "-no-reboot",
+        firmware.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-m", "128M", "-accel", accelerator,
+        "-machine", "q35,pflash0=code,pflash1=vars", *command.firmware(code, variables),
+        "-serial", "stdio", "-no-reboot",
     ]  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def render(spec: GuestSpec, machine: Machine) -> list[str]:
     argv = [machine.qemu, "-name", f"guest={spec.name}", "-uuid", _uuid(spec.name)]
     argv += ["-nodefaults", "-no-user-config", "-display", "none", "-sandbox", SANDBOX]
     argv += ["-action", "reboot=reset,shutdown=pause,panic=pause"]
-    argv += [*_board(spec, machine), *_firmware(machine)]
+    argv += [*_board(spec, machine), *firmware(machine.numbers["code"], machine.numbers["vars"])]
     argv += ["-chardev", f"socket,id=qmp,fd={machine.numbers['qmp']},server=on,wait=off"]
     argv += ["-mon", "chardev=qmp,mode=control"]
     argv += ["-chardev", f"pipe,id=line,path={LINE}", "-serial", "chardev:line"]
@@ -85,7 +85,7 @@ def describe(argv: Sequence[str], paths: Mapping[int, str]) -> str:
         word = re.sub(r"/dev/fdset/(\d+)", lambda found: paths[int(found[1])], word)
         word = re.sub(r"^(socket,.*)fd=(\d+)", lambda found: f"{found[1]}path={paths[int(found[2])]}", word)
         word = re.sub(r"^(tap,.*)fd=(\d+)", lambda found: f"{found[1]}ifname={paths[int(found[2])]},script=no", word)
-        words.append(word)
+        words.append("stdio,id=line,signal=off" if word.startswith("pipe,id=line") else word)
     text = " ".join(shlex.quote(word) for word in words)
     return text.replace(" -", " \\\n    -") + "\n"
 
@@ -124,10 +124,12 @@ def _board(spec: GuestSpec, machine: Machine) -> list[str]:
     )
 
 
-def _firmware(machine: Machine) -> list[str]:
-    code = {**_raw(machine.numbers["code"], read_only=True), "node-name": "code"}
-    return [*_descriptor(machine.numbers["code"]), *_blockdev(code), *_descriptor(machine.numbers["vars"]),
-            *_blockdev({**_raw(machine.numbers["vars"]), "node-name": "vars"})]  # fmt: skip
+def firmware(code: int, variables: int) -> list[str]:
+    """The block nodes of the flash that the board names: pflash0=code, pflash1=vars."""
+    return [
+        *_descriptor(code), *_blockdev({**_raw(code, read_only=True), "node-name": "code"}),
+        *_descriptor(variables), *_blockdev({**_raw(variables), "node-name": "vars"}),
+    ]  # fmt: skip
 
 
 def _devices(spec: GuestSpec, machine: Machine) -> Iterator[list[str]]:
@@ -230,7 +232,7 @@ def _agent(number: int) -> list[str]:
 def _screen() -> list[str]:
     """No socket listens: the guard hands QEMU one connection for each viewer."""
     return [
-        "-vnc", "none,share=force-shared", *_device(driver="VGA", bus="pcie.0", addr=slots.SCREEN),
+        "-vnc", "none,share=ignore", *_device(driver="VGA", bus="pcie.0", addr=slots.SCREEN),
         *_device(driver="qemu-xhci", id="usb", bus="pcie.0", addr=slots.USB),
         *_device(driver="usb-tablet", bus="usb.0"),
     ]  # fmt: skip
