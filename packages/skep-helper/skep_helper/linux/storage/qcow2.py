@@ -62,6 +62,8 @@ def read_header(descriptor: int) -> Header:
         if len(data) < _V2.size + _V3.size:
             raise Rejected("qcow2 header: it ends too early")
         incompatible, _, _, _, start = _V3.unpack_from(data, _V2.size)
+        if start < _V2.size + _V3.size:
+            raise Rejected(f"qcow2 header: it says that it has {start} bytes")
     return Header(
         version=version, size=size, cluster_bits=cluster_bits, backing_offset=backing, encryption=encryption,
         l1_entries=l1, l1_offset=l1_at, snapshots=snapshots, snapshots_offset=snapshots_at,
@@ -106,7 +108,8 @@ def _check_l1(header: Header, file_size: int) -> None:
     table = header.l1_entries * 8
     if header.l1_entries < needed or table > _LARGEST_L1:
         raise Rejected("qcow2 header: its first table does not fit its size")
-    if header.l1_offset % (1 << header.cluster_bits) or header.l1_offset + table > file_size:
+    cluster = 1 << header.cluster_bits
+    if header.l1_offset < cluster or header.l1_offset % cluster or header.l1_offset + table > file_size:
         raise Rejected("qcow2 header: its first table lies outside the file (is the file complete?)")
 
 
@@ -119,6 +122,8 @@ def read_snapshots(descriptor: int) -> tuple[Snapshot, ...]:
         raise Rejected(f"qcow2: {header.snapshots} snapshots")
     found: list[Snapshot] = []
     at = header.snapshots_offset
+    if at > os.fstat(descriptor).st_size:
+        raise Rejected("qcow2: the snapshot table lies outside the file")
     for _ in range(header.snapshots):
         if at - header.snapshots_offset > _LARGEST_TABLE:
             raise Rejected("qcow2: the snapshot table is too large")
@@ -127,6 +132,8 @@ def read_snapshots(descriptor: int) -> tuple[Snapshot, ...]:
             raise Rejected("qcow2: the snapshot table is cut off")
         _, _, id_length, name_length, seconds, nanoseconds, _, _, extra = _ENTRY.unpack(fixed)
         text = os.pread(descriptor, id_length + name_length, at + _ENTRY.size + extra)
+        if len(text) < id_length + name_length:
+            raise Rejected("qcow2: the snapshot table is cut off")
         found.append(
             Snapshot(
                 identity=text[:id_length].decode(errors="replace"),
