@@ -80,7 +80,7 @@ cloud_inits = st.builds(
 guests = st.builds(
     Guest, name=names, manager=managers, description=one_line,
     profile=st.sampled_from(["freebsd", "openbsd", "linux", "windows"]),
-    cpus=st.builds(Cpus, sockets=st.integers(1, 4), cores=st.integers(1, 64), threads=st.integers(1, 2)),
+    cpus=st.builds(Cpus, sockets=st.integers(1, 4), cores=st.integers(1, 32), threads=st.integers(1, 2)),
     memory=st.integers(16 << 20, 1 << 44), disks=some(disks), nics=some(nics),
     media=some(st.builds(Media, image=images, until_reboot=st.booleans(), slot=slots)), cloud_init=maybe(cloud_inits),
     boot=boots, power=st.sampled_from(["on", "off"]), autostart=st.booleans(), screen=st.booleans(),
