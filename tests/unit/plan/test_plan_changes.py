@@ -287,6 +287,7 @@ def test_a_damaged_network_is_repaired(up: World) -> None:
         (Guest(name="a", disks=(Disk(name="d", image="big:1", size=GIB),)), "smaller than image big"),
         (Guest(name="a", disks=(Disk(name="d"),)), "needs a size or an image"),
         (Guest(name="a", nics=(Nic(port="none"),)), 'no port "none" is defined'),
+        (Guest(name="a", nics=(Nic(port="none"),), power="off"), 'no port "none" is defined'),
         (Guest(name="a", boot=Boot(gate=Gate(kind="ping"))), "no fixed address for its ping gate"),
         (Network(name="a", kind="vlan", uplink="eth0", vlan=10), "no 8021q"),
         (Network(name="a", kind="flat", uplink="eth9"), "uplink eth9 is not one that"),

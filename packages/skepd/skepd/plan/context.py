@@ -86,12 +86,12 @@ class Context:
         self.build.note(ref, text if refuses else f"{text} (left as it is)", refuses)
         self.skipped.add(ref)
 
-    def translated(self, ref: Ref, make: Callable[[str], Any]) -> Any:
-        """make(name), or None with a problem noted."""
+    def translated(self, kind: Kind, name: str, make: Callable[[str], Any]) -> Any:
+        """make(name), or None with a problem of this object noted."""
         try:
-            return make(ref.name)
+            return make(name)
         except Rejected as error:
-            self.problem(ref, str(error), dangling=True)
+            self.problem(Ref(kind, name), str(error), dangling=True)
             return None
 
     def previous(self, make: Callable[[str], Any], name: str) -> Any:

@@ -22,7 +22,7 @@ def plan_networks(context: Context) -> None:
         if problem:
             context.problem(ref, problem)
             continue
-        spec = context.translated(ref, context.now.network)
+        spec = context.translated(Kind.NETWORK, name, context.now.network)
         if spec is None or (reading is not None and reading.digest == spec.digest):
             continue
         undo: tuple[Request, ...] = ()
@@ -125,7 +125,7 @@ def _plan_router(context: Context, name: str, going: set[str]) -> None:
         if Ref(Kind.NETWORK, leg.network) in context.skipped:
             context.skipped.add(ref)
             return
-    spec = context.translated(ref, context.now.router)
+    spec = context.translated(Kind.ROUTER, name, context.now.router)
     if spec is None or (reading is not None and reading.digest == spec.digest):
         return
     old = context.previous(context.was.router, name) if reading is not None else None

@@ -30,7 +30,7 @@ def plan_ports(context: Context) -> set[str]:
         if skipped and Ref(Kind.NETWORK, port.network) in skipped:
             skipped.add(Ref(Kind.PORT, name))
             continue
-        spec = context.translated(Ref(Kind.PORT, name), make)
+        spec = context.translated(Kind.PORT, name, make)
         if spec is not None and (reading is None or reading.digest != spec.digest):
             _apply_port(context, spec, reading, remade)
     for name in context.differences[Kind.PORT].removed:

@@ -34,6 +34,9 @@ class Power:
             if context.skipped and self._is_skipped(guest):
                 continue
             if guest.power != "on":
+                if context.changes:
+                    # Not needed now, but a reference that nothing answers is refused when it is written.
+                    context.translated(Kind.GUEST, name, context.now.guest)
                 if reading is not None and reading.state in ALIVE:
                     self._stops[name] = guest
             elif reading is not None and reading.state in ALIVE:
@@ -58,7 +61,7 @@ class Power:
 
     def _check_running(self, guest: Guest, reading: GuestReading) -> None:
         context = self._context
-        spec = context.translated(guest_ref(guest.name), context.now.guest)
+        spec = context.translated(Kind.GUEST, guest.name, context.now.guest)
         if spec is None:
             return
         cut = self._remade and any(nic.port in self._remade for nic in guest.nics)
@@ -95,7 +98,7 @@ class Power:
     def _start(self, guest: Guest) -> None:
         ref = guest_ref(guest.name)
         if guest.media:
-            spec = self._context.translated(ref, self._context.now.guest)
+            spec = self._context.translated(Kind.GUEST, guest.name, self._context.now.guest)
             if spec is None or not all(self._images.need(ref, one.image, one.version) for one in spec.media):
                 return
         self._starts.append(guest)
@@ -115,7 +118,7 @@ class Power:
         waves: dict[str, Wave] = {guest.name: self._order.wave(guest.name) for guest in self._starts}
         numbers = numbered(waves.values())
         for guest in self._starts:
-            spec = self._context.translated(guest_ref(guest.name), self._context.now.guest)
+            spec = self._context.translated(Kind.GUEST, guest.name, self._context.now.guest)
             if spec is None:
                 continue
             sub = 2 * numbers[waves[guest.name]]

@@ -195,7 +195,7 @@ class Storage:
 
     def _plan_seed(self, guest: Guest, folder: FolderReading | None) -> None:
         context, name = self._context, guest.name
-        seed = context.translated(guest_ref(name), context.now.seed)
+        seed = context.translated(Kind.GUEST, name, context.now.seed)
         if seed is None or (folder is not None and folder.seed_digest == seed.digest):
             return
         undo: tuple[Request, ...] = ()

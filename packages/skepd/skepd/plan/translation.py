@@ -23,6 +23,7 @@ class Translation:
     def __init__(self, desired: Desired, cache: Cache) -> None:
         self.desired = desired
         self._cache = cache
+        self._filters: dict[tuple[str, ...], tuple[Filter, ...]] = {}
 
     def network(self, name: str) -> NetworkSpec:
         network = self.desired.networks[name]
@@ -36,7 +37,9 @@ class Translation:
 
     def port(self, name: str) -> PortSpec:
         port = self.desired.ports[name]
-        filters = tuple(self._filter(port, reference) for reference in port.filters)
+        filters = self._filters.get(port.filters)
+        if filters is None:
+            filters = self._filters[port.filters] = tuple(self._filter(name) for name in port.filters)
         return self._cache.remember("port", name, (port, filters), lambda: port_spec(port, filters))
 
     def guest(self, name: str) -> GuestSpec:
@@ -90,7 +93,7 @@ class Translation:
         except KeyError as missing:
             raise Rejected(f'no port "{missing.args[0]}" is defined: define it, or remove the card') from None
 
-    def _filter(self, port: Port, name: str) -> Filter:
+    def _filter(self, name: str) -> Filter:
         found = self.desired.filters.get(name)
         if found is None:
             raise Rejected(f'no filter "{name}" is defined: define it, or remove it from the port')
