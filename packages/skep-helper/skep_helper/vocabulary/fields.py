@@ -94,6 +94,8 @@ Mtu = Annotated[int, _range(576, 9216)]
 TransportPort = Annotated[int, _range(0, 65535)]
 Memory = Annotated[int, _range(16 * MIB, 16 * TIB)]
 DiskSize = Annotated[int, _range(MIB, 256 * TIB)]
+# Of an image as it is written: a small qcow2 or ISO file has less than a MiB.
+FileSize = Annotated[int, _range(1, 256 * TIB)]
 Count = Annotated[int, _range(0, 1024)]
 Seconds = Annotated[int, _range(0, 86_400)]
 SerialText = Annotated[str, _pattern(r"[A-Za-z0-9._-]{0,20}", "a disk serial (at most 20 of A-Z a-z 0-9 . _ -)")]

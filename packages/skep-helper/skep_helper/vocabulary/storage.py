@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import Checked, Digest, DiskSize, ImageVersion, Name, SeedText, word
+from .fields import Checked, Digest, DiskSize, FileSize, ImageVersion, Name, SeedText, word
 
 DISK_FORMATS = ("qcow2", "raw", "zvol")
 IMAGE_FORMATS = ("raw", "qcow2", "zfs", "iso")
@@ -124,7 +124,7 @@ class OpenImageWriter(Checked):
     image: Name
     version: ImageVersion
     format: word(*IMAGE_FORMATS)  # type: ignore[valid-type]
-    size: DiskSize
+    size: FileSize
 
 
 @dataclass(frozen=True, kw_only=True)

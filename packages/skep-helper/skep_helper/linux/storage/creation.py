@@ -153,9 +153,9 @@ def _clone(order: _Order, target: int, source: OpenDisk) -> None:
     node = tool.node("qcow2", target, source.base)
     held = (target, *source.descriptors[1:])
     for snapshot in qcow2.read_snapshots(target):
-        order.run(["snapshot", "--image-opts", "-d", snapshot.name, node], held, "cloning")
+        order.run(["snapshot", "-d", snapshot.name, node], held, "cloning")
     if order.size > virtual_size("qcow2", target, source.name):
-        order.run(["resize", "--image-opts", node, str(order.size)], held, "growing")
+        order.run(["resize", node, str(order.size)], held, "growing")
 
 
 def _link(order: _Order, target: int, source: OpenDisk) -> None:
@@ -179,6 +179,6 @@ def _blank(order: _Order, target: int) -> None:
 
 
 def _convert(order: _Order, target: int, source: OpenDisk) -> None:
-    arguments = ["convert", "-p", "-n", "--target-is-zero", "--image-opts", source.node]
-    arguments += ["--target-image-opts", tool.node(order.request.format, target)]
+    arguments = ["convert", "-p", "-n", "--target-is-zero", source.node]
+    arguments += ["--target-image-opts", tool.target_options(order.request.format, target)]
     order.run(arguments, (target, *source.descriptors), f"copying {source.name} to")

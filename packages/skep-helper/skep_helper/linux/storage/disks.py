@@ -46,6 +46,14 @@ class OpenDisk:
         return virtual_size(self.format, self.descriptor, f"disk {self.name}")
 
 
+def _require_alone(format: str, descriptor: int, what: str) -> None:
+    """A VMM can write anything into its disk, also a header that sends the next reader to another file."""
+    if format == "qcow2":
+        with suppress(Rejected):
+            if qcow2.read_header(descriptor).needs_data_file:
+                raise Failure("failed", f"{what} refers to another file, which no disk of ours does; restore it")
+
+
 def virtual_size(format: str, descriptor: int, what: str) -> int:
     if format != "qcow2":
         return os.fstat(descriptor).st_size
@@ -76,13 +84,12 @@ def open_disk(policy: Policy, disks: Folder, disk: str) -> OpenDisk:
         raise Failure("missing", f"there is no disk {disk} in {disks.path}")
     record = records.read(disks, f"{disk}.json", DiskRecord) or DiskRecord(format=found[1], edition="thin")
     descriptor = disks.open(found[0], os.O_RDWR)
-    base = None
-    if record.linked:
-        try:
-            base = open_image(policy, record.image)
-        except BaseException:
-            os.close(descriptor)
-            raise
+    try:
+        _require_alone(found[1], descriptor, disks.shown(found[0]))
+        base = open_image(policy, record.image) if record.linked else None
+    except BaseException:
+        os.close(descriptor)
+        raise
     return OpenDisk(name=disk, format=found[1], descriptor=descriptor, record=record, base=base)
 
 
@@ -155,7 +162,7 @@ def _grow_file(context: Context, disk: OpenDisk, size: int, what: str) -> None:
             os.posix_fallocate(disk.descriptor, 0, size)
         return
     options = ["--preallocation=falloc"] if full else []
-    arguments = ["resize", *options, "--image-opts", disk.node, str(size)]
+    arguments = ["resize", *options, disk.node, str(size)]
     tool.qemu_img(context.policy, arguments, disk.descriptors, f"growing {what}", context.progress, size)
 
 

@@ -14,7 +14,7 @@ _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _ENTRY = struct.Struct(">QIHHIIQII")
 _EXTENSION = struct.Struct(">II")
-_COMPRESSION = 1 << 3
+_EXTERNAL_DATA, _COMPRESSION = 1 << 2, 1 << 3
 _ALLOWED_INCOMPATIBLE = _COMPRESSION
 _BACKING_FORMAT, _DATA_FILE, _ENCRYPTION = 0xE2792ACA, 0x44415441, 0x0537BE77
 _MOST_SNAPSHOTS = 65_536
@@ -37,6 +37,10 @@ class Header:
     snapshots_offset: int
     incompatible: int
     extensions: frozenset[int]
+
+    @property
+    def needs_data_file(self) -> bool:
+        return bool(self.incompatible & _EXTERNAL_DATA) or _DATA_FILE in self.extensions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,7 @@ def inspect_image(descriptor: int) -> int:
     header = read_header(descriptor)
     if header.backing_offset or _BACKING_FORMAT in header.extensions:
         raise Rejected("it has a backing file; publish it flattened (qemu-img convert)")
-    if _DATA_FILE in header.extensions or header.incompatible & 1 << 2:
+    if header.needs_data_file:
         raise Rejected("it keeps its data in another file; publish it flattened (qemu-img convert)")
     if header.encryption or _ENCRYPTION in header.extensions:
         raise Rejected("it is encrypted; publish it without encryption")

@@ -64,7 +64,7 @@ def _take(context: Context, request: SnapshotGuest, disks: Folder, found: list[s
 def _work(policy: Policy, disk: OpenDisk, arguments: list[str], doing: str, progress: Progress) -> None:
     """One qemu-img snapshot command on one disk, durable."""
     what = f"{doing} disk {disk.name}"
-    command = ["snapshot", "-q", "--image-opts", *arguments, disk.node]
+    command = ["snapshot", "-q", *arguments, disk.node]
     tool.qemu_img(policy, command, disk.descriptors, what, progress)
     os.fsync(disk.descriptor)
 

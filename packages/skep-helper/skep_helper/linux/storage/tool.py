@@ -8,12 +8,14 @@ it, which are root's alone. The whole chain of a disk is given explicitly, so th
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import selectors
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from skep_helper.handlers import Failure
 from skep_helper.policy import Policy
@@ -39,12 +41,25 @@ def lend(policy: Policy, descriptor: int, mode: int = 0o660) -> None:
 
 
 def node(format: str, descriptor: int, base: tuple[str, int] | None = None) -> str:
-    """qemu-img's --image-opts for an open file; base: format and descriptor of the image beneath it."""
-    options = f"driver={format},file.driver=file,file.filename=/dev/fd/{descriptor}"
+    """An open file for qemu-img, as a `json:` name; base: format and descriptor of the image beneath it.
+
+    Without a base there is none, whatever the file's header says.
+    """
+    described = _file(format, descriptor)
     if base:
-        options += f",backing.driver={base[0]},backing.file.driver=file,backing.file.filename=/dev/fd/{base[1]}"
-        options += ",backing.read-only=on"
-    return options
+        described["backing"] = {**_file(*base), "read-only": True, **({"backing": None} if base[0] == "qcow2" else {})}
+    elif format == "qcow2":
+        described["backing"] = None
+    return "json:" + json.dumps(described)
+
+
+def _file(format: str, descriptor: int) -> dict[str, Any]:
+    return {"driver": format, "file": {"driver": "file", "filename": f"/dev/fd/{descriptor}"}}
+
+
+def target_options(format: str, descriptor: int) -> str:
+    """An open file that was just made, for qemu-img's --target-image-opts."""
+    return f"driver={format},file.driver=file,file.filename=/dev/fd/{descriptor}"
 
 
 def qemu_img(
