@@ -13,7 +13,7 @@ from .errors import Misconfigured
 if TYPE_CHECKING:
     import ssl
 
-SOCKETS = ("/run/skep/skepd.sock", "/var/run/skep/skepd.sock")
+SOCKETS = ("/run/skepd/skepd.sock", "/var/run/skepd/skepd.sock")
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,10 @@ class FakeEngine:
     def export(self) -> str:
         return "".join(f"[guest.{ref.name}]\n" for ref in sorted(self.objects) if ref.kind is Kind.GUEST)
 
+    def quiesce(self) -> Operation:
+        self.actions.append(("host", "down", {}))
+        return self._begin("take everything down", Manager.SITE)
+
     # --- operations ---
     def operations(self, limit: int = 100) -> list[Operation]:
         return list(reversed(self.work.values()))[:limit]

@@ -8,10 +8,11 @@ import click
 
 from .failures import UNAVAILABLE, Failed
 from .objects import print_list
-from .options import json_option
+from .options import json_option, sure, wait_option, yes_option
 from .output import as_json as print_json
 from .output import record
 from .session import Session, pass_session
+from .work import carry_out
 
 
 @click.group()
@@ -29,6 +30,16 @@ def show(session: Session, as_json: bool) -> None:
         print_json(found)
     else:
         record({**found["status"], "facts": found["facts"]})
+
+
+@host.command()
+@yes_option
+@wait_option
+@pass_session
+def down(session: Session, yes: bool, wait: bool) -> None:
+    """Stop all guests and take networks away, until skepd starts anew. Definitions and disks stay."""
+    sure("This stops every guest of the host.", yes)
+    carry_out(session, "POST", ("host", "down"), {}, wait=wait)
 
 
 @host.command()

@@ -121,6 +121,11 @@ HOST = (
         method="GET", path="/v1/export", summary="The running host as site.toml.", role="viewer", answer=bytes,
         media="application/toml", handler=site.export,
     ),
+    Route(
+        method="POST", path="/v1/host/down", role="admin", query=wire.WaitQuery, answer=wire.Operation,
+        summary="Stop all guests and take networks away, keeping definitions and disks, until skepd starts anew.",
+        handler=site.down,
+    ),
 )  # fmt: skip
 
 GUESTS = (

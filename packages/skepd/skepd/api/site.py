@@ -31,6 +31,10 @@ def apply(call: Call) -> Operation:
     return call.engine.apply_site(request.text, request.file, restart=request.restart)
 
 
+def down(call: Call) -> Operation:
+    return call.engine.quiesce()
+
+
 def export(call: Call) -> Answer:
     return Answer(call.engine.export().encode())
 

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Tests, from a clean clone: install what they need, then run the part that is asked for (all of `make test` by default).
+set -eu
+cd "$(dirname "$0")/.."
+part=${1:-test}
+PATH="$(pwd)/.venv/bin:$(pwd)/build/uv/bin:$PATH"
+export PATH
+
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -- "$@"; fi; }
+
+packages() {
+    missing=""
+    for name in $(cat tools/test-packages); do
+        dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing="$missing $name"
+    done
+    [ -z "$missing" ] && return
+    echo "installing:$missing"
+    as_root apt-get update -q >/dev/null
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
+}
+
+environment() {
+    if ! command -v uv >/dev/null || [ "$(uv --version | cut -d' ' -f2)" != "$(cat tools/uv-version)" ]; then
+        /usr/bin/python3 -m venv build/uv
+        build/uv/bin/pip install --quiet "uv==$(cat tools/uv-version)"
+    fi
+    UV_PYTHON_DOWNLOADS=never uv sync --quiet --locked
+}
+
+lint() {
+    ruff check .
+    ruff format --check --quiet .
+    mypy
+    MYPYPATH=tools mypy tools/appliance
+    lint-imports
+}
+
+if [ "$part" = conformance ] && [ "$(uname)" != Linux ]; then
+    # A bare Python 3.11: nothing is installed for this.
+    exec env PYTHONPATH=packages/skep-helper:packages/skepd:packages/skep python3.11 -m tests.conformance
+fi
+packages
+environment
+case $part in
+    lint) lint ;;
+    test)
+        lint
+        python -m pytest -n 2 --dist loadgroup tests/unit tests/property tests/conformance
+        python -m pytest tests/linux
+        ;;
+    conformance) python -m pytest tests/conformance ;;
+    net) python tools/test_net.py ;;
+    soak) SKEP_HOSTILE_REQUESTS=1000000 SKEP_SOAK=1 python -m pytest --timeout 0 tests/soak tests/unit/helper/test_hostile.py ;;
+    bench) for file in bench/bench_*.py; do echo "== $file"; python "$file"; done ;;
+    docs)
+        python -m skepd.model.reference > docs/site-toml.md
+        python -m skepd.api.openapi > docs/openapi.json
+        ;;
+    *) echo "usage: test.sh [test|lint|net|conformance|soak|bench|docs]" >&2; exit 64 ;;
+esac
