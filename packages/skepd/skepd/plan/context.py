@@ -82,6 +82,8 @@ class Context:
         Of a changed object, or a reference that nothing answers (any change may have caused it): refuses the plan.
         Of an unchanged one: the object is left as it is, so that one broken guest never keeps the others down.
         """
+        if f"{ref.kind} {ref.name}" not in text:
+            text = f"{ref.kind} {ref.name}: {text}"
         refuses = ref in self.touched or (dangling and self.changes)
         self.build.note(ref, text if refuses else f"{text} (left as it is)", refuses)
         self.skipped.add(ref)

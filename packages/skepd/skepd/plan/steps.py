@@ -68,7 +68,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something that the plan does not do and the user should know: "restart pending", "not built yet"."""
+    """Something that the plan does not do and the user should know: "restart pending", "not built yet".
+
+    The text stands alone: it names its object.
+    """
 
     ref: Ref | None
     text: str

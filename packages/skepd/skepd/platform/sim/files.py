@@ -84,7 +84,8 @@ class SimFiles:
     def lose_power(self) -> None:
         """What was not fsynced may be lost, and is, as badly as a disk can."""
         with self._lock:
-            survived = {path: _File(*[self._damaged(file)] * 2) for path, file in sorted(self._durable_names.items())}
+            left = {path: self._damaged(file) for path, file in sorted(self._durable_names.items())}
+            survived = {path: _File(content, content) for path, content in left.items()}
             self._names, self._durable_names = survived, dict(survived)
 
     def _damaged(self, file: _File) -> bytes:
