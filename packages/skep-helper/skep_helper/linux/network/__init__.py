@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...handlers import Handler
-from ...vocabulary import ApplyNetwork, ApplyPort, ReadNetworks, RemoveNetwork, RemovePort
-from .ports import apply_port, remove_port
+from ...vocabulary import ApplyNetwork, ApplyPort, ReadNetworks, RemoveNetwork, RemovePort, SetGroup
+from .ports import apply_port, remove_port, set_group
 from .probes import probe
 from .reading import read_networks
 from .stacks import apply_network, remove_network
@@ -14,6 +14,7 @@ HANDLERS: dict[type, Handler] = {
     RemoveNetwork: remove_network,
     ApplyPort: apply_port,
     RemovePort: remove_port,
+    SetGroup: set_group,
     ReadNetworks: read_networks,
 }
 LONG: frozenset[type] = frozenset()

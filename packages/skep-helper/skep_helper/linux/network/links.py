@@ -159,9 +159,9 @@ class Links:
 
     def add_forwarding(self, name: str, mac: str, *, remote: str | None = None) -> None:
         """A permanent entry: this MAC is behind that bridge port, or (remote) behind that vxlan peer."""
-        header = _NEIGHBOUR.pack(
-            socket.AF_BRIDGE, self.index(name), NUD_PERMANENT | NUD_NOARP, NTF_SELF if remote else NTF_MASTER, 0
-        )
+        # On a bridge, permanent would mean: an address of the bridge itself. Static is what NOARP says there.
+        state, flags = (NUD_PERMANENT | NUD_NOARP, NTF_SELF) if remote else (NUD_NOARP, NTF_MASTER)
+        header = _NEIGHBOUR.pack(socket.AF_BRIDGE, self.index(name), state, flags, 0)
         body = header + attribute(2, mac_bytes(mac))
         if remote:
             body += attribute(1, ipaddress.ip_address(remote).packed)
@@ -177,13 +177,13 @@ class Links:
             self._netlink.request(DELNEIGH, 0, body)
 
     def forwarding(self, name: str) -> set[tuple[str, str]]:
-        """The permanent (MAC, remote or "") entries of an interface."""
+        """The (MAC, remote or "") entries of an interface that were added, not learned and not its own."""
         index = self.index(name)
         found = set()
         for message in self._netlink.dump(GETNEIGH, _NEIGHBOUR.pack(socket.AF_BRIDGE, 0, 0, 0, 0)):
             _, entry, state, _, _ = _NEIGHBOUR.unpack_from(message.body)
             values = attributes(message.body, _NEIGHBOUR.size)
-            if entry == index and state & NUD_PERMANENT:
+            if entry == index and (state == NUD_NOARP or (state & NUD_PERMANENT and 1 in values)):
                 remote = str(ipaddress.ip_address(values[1])) if 1 in values else ""
                 found.add((values[2].hex(":"), remote))
         return found

@@ -25,7 +25,7 @@ _GUARD = (
 
 def probe(policy: Policy) -> tuple[Feature, ...]:
     """The features of the network part. Tried once in the life of the process (some ms)."""
-    features = _try_all()
+    features = all_features()
     refused = not policy.forwarding and namespaces.read_sysctl("net/ipv4/ip_forward") != "1"
     if refused:
         reason = "the host does not forward IPv4: set forwarding = true in the policy, or net.ipv4.ip_forward=1"
@@ -43,7 +43,8 @@ def conntrack_bridge() -> bool:
 
 
 @cache
-def _try_all() -> tuple[Feature, ...]:
+def all_features() -> tuple[Feature, ...]:
+    """What the kernel can do, whatever the policy says."""
     return (
         _attempt("vlan", _vlan, "needs the kernel module 8021q"),
         _attempt("vxlan", _vxlan, "needs the kernel module vxlan"),

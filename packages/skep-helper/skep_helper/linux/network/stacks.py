@@ -8,7 +8,8 @@ import os
 from ...handlers import Context, Failure
 from ...policy import Policy
 from ...vocabulary import ApplyNetwork, NetworkSpec, RemoveNetwork
-from . import filters, names, namespaces, nat, nft, reading, uplinks
+from . import chains, names, namespaces, nat, nft, probes, reading, uplinks
+from .filters import Filters
 from .links import Links
 from .netlink import attribute
 from .records import NetworkRecord, Records
@@ -85,7 +86,7 @@ def _build(policy: Policy, record: NetworkRecord, before: NetworkSpec | None, na
             uplinks.remove(policy, before)
         uplinks.apply(policy, spec, namespace, links)
         links.set_routes(_routes(spec))
-    _load_tables(policy, record, namespace)
+    _load_tables(record, namespace)
     if spec.kind == "nat" or (before is not None and before.kind == "nat"):
         others = [other for other in _nat_networks(Records(policy)) if other.name != spec.name]
         nat.load_host_table(policy, others + ([spec] if spec.kind == "nat" else []))
@@ -138,9 +139,10 @@ def _routes(spec: NetworkSpec) -> set[tuple[str, str]]:
     }
 
 
-def _load_tables(policy: Policy, record: NetworkRecord, namespace: int) -> None:
+def _load_tables(record: NetworkRecord, namespace: int) -> None:
     """Bring the stack's tables to the spec; those of its ports are loaded only when the table is not there."""
-    script = filters.network_script(policy, record, namespace)
+    filters = Filters(probes.conntrack_bridge())
+    script = "" if filters.wanted_scaffold() <= chains.standing(namespace) else filters.scaffold(record)
     if record.spec.kind == "nat":
         script += nft.replace_table("ip", names.TABLE, nat.masquerade_body())
     else:

@@ -1,0 +1,187 @@
+"""A host to try networks on: a network stack of its own that plays the host, and guests played on their taps."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import network_frames as f
+from skep_helper.handlers import Context
+from skep_helper.linux.network import HANDLERS, names
+from skep_helper.linux.network.taps import open_tap
+from skep_helper.policy import Policy
+from skep_helper.vocabulary import (
+    ApplyNetwork,
+    ApplyPort,
+    ApplyRouter,
+    NetworkSpec,
+    PortSpec,
+    ReadNetworks,
+    RemoveNetwork,
+    RemovePort,
+    RemoveRouter,
+    RouterSpec,
+)
+
+DIGEST = "0123456789abcdef"
+_VNET_HEADER = 10
+_SAFETY = 10.0
+"""Seconds after which a frame that must come counts as lost; nothing is asserted about time."""
+_libc = ctypes.CDLL(None, use_errno=True)
+_serial = itertools.count()
+
+
+@contextlib.contextmanager
+def own_stack() -> Iterator[None]:
+    """Run in a new network stack, so that no test touches the machine's own."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    assert _libc.unshare(0x40000000) == 0
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        assert _libc.setns(before, 0x40000000) == 0
+        os.close(before)
+
+
+class Guest:
+    """A guest: reads and writes frames on the tap of its port."""
+
+    def __init__(self, descriptor: int, spec: PortSpec) -> None:
+        self.descriptor = descriptor
+        self.spec = spec
+        self.mac = spec.mac
+        self.address = next((a for a in spec.addresses if ":" not in a), "")
+        self.address6 = next((a for a in spec.addresses if ":" in a), "")
+
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            os.write(self.descriptor, bytes(_VNET_HEADER) + frame)
+
+    def receive(self) -> bytes:
+        """The next frame; fails when none comes."""
+        ready, _, _ = select.select([self.descriptor], [], [], _SAFETY)
+        assert ready, f"{self.spec.name} received nothing"
+        return os.read(self.descriptor, 70_000)[_VNET_HEADER:]
+
+    def until(self, mark: bytes) -> list[bytes]:
+        """Every frame up to the one that holds mark, that one included."""
+        frames = []
+        while True:
+            frame = self.receive()
+            frames.append(frame)
+            if mark in frame:
+                return frames
+
+    def drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.read(self.descriptor, 70_000)
+
+    def udp(self, to: Guest, data: bytes, source: int = 1000, destination: int = 2000, version: int = 4) -> bytes:
+        """A datagram to another guest of the network."""
+        if version == 4:
+            ends = (self.address, to.address)
+            packet = f.ipv4(*ends, f.UDP, f.udp(*ends, source, destination, data))
+            return f.ether(self.mac, to.mac, f.IPV4, packet)
+        ends = (self.address6, to.address6)
+        packet = f.ipv6(*ends, f.UDP, f.udp(*ends, source, destination, data))
+        return f.ether(self.mac, to.mac, f.IPV6, packet)
+
+    def tcp(
+        self, to: Guest, flags: int, data: bytes = b"", source: int = 1000, destination: int = 2000,
+        sequence: int = 1, ack: int = 1,
+    ) -> bytes:  # fmt: skip
+        ends = (self.address, to.address)
+        segment = f.tcp(*ends, source, destination, flags, sequence, ack, data)
+        return f.ether(self.mac, to.mac, f.IPV4, f.ipv4(*ends, f.TCP, segment))
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class Lab:
+    """The handlers over a policy of their own, and what was made with them."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.run = Path(tempfile.mkdtemp(prefix="skep-net-"))
+        self.run.chmod(0o755)
+        self.policy = Policy(run=self.run, **policy)
+        self.guests: list[Guest] = []
+        self.unique = f"t{os.getpid()}-{next(_serial)}"
+
+    def name(self, short: str) -> str:
+        return f"{self.unique}-{short}"
+
+    def do(self, request: Any) -> Any:
+        return HANDLERS[type(request)](Context(self.policy, 0), request)
+
+    def read(self) -> Any:
+        return self.do(ReadNetworks())
+
+    def network(self, short: str, **fields: Any) -> NetworkSpec:
+        spec = NetworkSpec(name=self.name(short), digest=DIGEST, **{"kind": "isolated", **fields})
+        self.do(ApplyNetwork(network=spec))
+        return spec
+
+    def port(self, network: NetworkSpec, number: int, **fields: Any) -> Guest:
+        """A port with MAC 02:00:00:00:00:NUMBER and addresses 10.0.0.NUMBER and fd00::NUMBER, unless told."""
+        known = {
+            "mac": f"02:00:00:00:00:{number:02x}",
+            "addresses": (f"10.0.0.{number}", f"fd00::{number:x}"),
+            "filtered": False,
+            **fields,
+        }
+        spec = PortSpec(
+            name=f"{network.name}.n{number}", network=network.name, digest=DIGEST, rules_digest=DIGEST, **known
+        )
+        self.do(ApplyPort(port=spec))
+        guest = Guest(open_tap(self.policy, spec.name), spec)
+        self.guests.append(guest)
+        self.wait_forwarding(spec)
+        return guest
+
+    def wait_forwarding(self, spec: PortSpec) -> None:
+        """The kernel takes a moment to put a port to work after its tap was opened; frames before that are lost."""
+        state = f"/sys/class/net/{names.tap(self.policy, spec.name)}/brport/state"
+        for _ in range(1000):
+            if self.inside(names.network_namespace(spec.network), "cat", state).strip() == "3":
+                return
+        raise AssertionError(f"{spec.name} does not forward")
+
+    def change(self, guest: Guest, **fields: Any) -> None:
+        guest.spec = replace(guest.spec, **fields)
+        self.do(ApplyPort(port=guest.spec))
+
+    def router(self, short: str, **fields: Any) -> RouterSpec:
+        spec = RouterSpec(name=self.name(short), digest=DIGEST, **fields)
+        self.do(ApplyRouter(router=spec))
+        return spec
+
+    def inside(self, namespace: str, *argv: str) -> str:
+        command = ["ip", "netns", "exec", namespace, *argv]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def close(self) -> None:
+        for guest in self.guests:
+            guest.close()
+        reading = self.read()
+        for router in reading.routers:
+            self.do(RemoveRouter(router=router.name))
+        for port in reading.ports:
+            self.do(RemovePort(port=port.name, network=port.network))
+        for network in reading.networks:
+            self.do(RemoveNetwork(network=network.name))
+        shutil.rmtree(self.run)
