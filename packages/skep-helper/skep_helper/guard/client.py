@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,12 +19,30 @@ from .protocol import GuardError
 
 PATIENCE = 120.0
 """Seconds for an answer. A guard is late only when its VMM is."""
+LEAVING = 10.0
 
 
 def is_running(policy: Policy, guest: str) -> bool:
     """Whether the guest's VMM runs (also paused); no process is started while its guard lives."""
     record = read(policy, guest)
-    return record is not None and record["state"] in state.LIVE
+    if record is not None and record["state"] in state.LIVE:
+        return True
+    # A guard that has no VMM is about to start one (for a helper that was killed meanwhile), or about to leave.
+    return not await_guard_gone(policy, guest)
+
+
+def await_guard_gone(policy: Policy, guest: str) -> bool:
+    """Wait until a guard without a VMM has left. Returns False when it runs one after all; raises Failure(busy)."""
+    folder = state.Folder(str(policy.run), guest)
+    end = time.monotonic() + LEAVING
+    while state.guarded(folder):
+        record = state.read(folder)
+        if record is not None and record["state"] in state.LIVE:
+            return False
+        if time.monotonic() > end:
+            raise Failure("busy", f"guest {guest}: its last guard has not left yet; try again")
+        time.sleep(0.01)
+    return True
 
 
 def snapshot(policy: Policy, guest: str, snapshot: str, quiesce: bool) -> bool:

@@ -122,6 +122,7 @@ class Loop:
                     key.data(events)
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
+        self._stopped = False
 
     def _until_next_timer(self) -> float | None:
         if not self._timers:

@@ -6,6 +6,7 @@ the helper, so this protocol only ever grows: new operations and new optional ke
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import socket
@@ -41,9 +42,15 @@ def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequen
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Receive one message and its descriptors (close-on-exec); None at the end of the connection."""
-    data, descriptors, flags, _ = socket.recv_fds(
-        connection, MAX_MESSAGE, MAX_DESCRIPTORS, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+    numbers = array.array("i")
+    # Not socket.recv_fds: it drops its flags, and what it receives would leak into every program started meanwhile.
+    data, ancillary, flags, _ = connection.recvmsg(
+        MAX_MESSAGE, socket.CMSG_SPACE(MAX_DESCRIPTORS * numbers.itemsize), getattr(socket, "MSG_CMSG_CLOEXEC", 0)
     )
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+    descriptors = numbers.tolist()
     try:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise GuardError("rejected", "a message was cut short")

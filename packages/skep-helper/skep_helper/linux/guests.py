@@ -43,7 +43,7 @@ def stop(context: Context, request: StopGuest) -> None:
         except Failure:
             if client.is_running(policy, guest):
                 raise
-    guests_start.await_guard_gone(state.Folder(str(policy.run), guest))
+    client.await_guard_gone(policy, guest)
 
 
 def _simple(operation: str) -> Handler:

@@ -64,7 +64,7 @@ def _try(policy: Policy, device: str) -> str:
     group = status.st_mode & (stat.S_IRGRP | stat.S_IWGRP) == stat.S_IRGRP | stat.S_IWGRP and status.st_gid
     everybody = status.st_mode & (stat.S_IROTH | stat.S_IWOTH) == stat.S_IROTH | stat.S_IWOTH
     if not group and not everybody:
-        return f"only root may use {device}: {fallback}; give it to group kvm (chgrp kvm {device}; chmod 660 {device})"
+        return f"only root may use {device}: {fallback}; give it to group kvm with mode 660"
     reason = run_firmware(policy, groups(device))
     return f"{reason}: {fallback}" if reason else ""
 

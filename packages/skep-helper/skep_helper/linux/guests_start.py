@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import json
 import os
-import time
 from typing import Any
 
 from ..guard import client, state
@@ -21,19 +20,16 @@ from .qemu.process import FIRST_DESCRIPTOR
 from .storage import layout
 
 DRIVER = "skep_helper.linux.qemu.driver"
-LEAVING = 10.0
 
 
 def start(context: Context, request: StartGuest) -> GuestReading:
     """Raises Failure: missing (a disk, image, port), full (memory), unsupported, busy, failed (QEMU's words)."""
     policy, spec = context.policy, request.guest
-    running = client.read(policy, spec.name)
-    if running is not None and running["state"] in state.LIVE:
+    if client.is_running(policy, spec.name) and (running := client.read(policy, spec.name)):
         return to_reading(running)
     _check(policy, spec)
     folder = state.Folder(str(policy.run), spec.name)
     folder.make()
-    await_guard_gone(folder)
     with layout.held_guest(policy, spec.name, shared=True) as home:
         if home.exists(layout.ROLLBACK):
             raise Failure("busy", f"guest {spec.name}: a rollback of its disks is under way; finish it first")
@@ -41,15 +37,6 @@ def start(context: Context, request: StartGuest) -> GuestReading:
             launch = _prepare(policy, spec, home, opener)
             make_pipes(folder, launch["uid"])
             return to_reading(client.spawn(policy, {"guest": spec.name, "launch": launch}, opener.descriptors))
-
-
-def await_guard_gone(folder: state.Folder) -> None:
-    """Wait for a guard that has recorded its guest's end and is leaving. Raises Failure(busy)."""
-    end = time.monotonic() + LEAVING
-    while state.guarded(folder):
-        if time.monotonic() > end:
-            raise Failure("busy", f"guest {folder.guest}: its last guard has not left yet; try again")
-        time.sleep(0.01)
 
 
 def _check(policy: Policy, spec: GuestSpec) -> None:
@@ -85,7 +72,9 @@ def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> d
     record = _record(spec, home, accelerator, uid)
     record["disks"] = {disk.disk: [f"disk-{disk.slot}", disks[disk.disk].format] for disk in spec.disks}
     leaving = {medium.slot: medium_key(medium) for medium in spec.media if medium.until_reboot}
-    record["media"] = {f"media-{slot}": key for slot, key in leaving.items() if slot in media}
+    record["media"] = {
+        f"media-{slot}": [key, numbers[f"media:{slot}"]] for slot, key in leaving.items() if slot in media
+    }
     record["detached"] = detached
     record["media_detached"] = bool(detached)
     return {

@@ -153,13 +153,17 @@ def _devices(spec: GuestSpec, machine: Machine) -> Iterator[list[str]]:
 
 
 def _root_ports(spec: GuestSpec) -> Iterator[list[str]]:
+    """Their chassis numbers follow from where they are, so that they stay too."""
     ports: dict[str, str] = {}
     for slot in used_slots(spec):
         ports.update(slots.place(slot).root_ports)
-    if spec.passthrough:
-        ports.update({f"pass-{index}": f"{slots.PASSTHROUGH:#x}.{index}" for index in range(len(spec.passthrough))})
-    for number, (name, addr) in enumerate(sorted(ports.items(), key=lambda item: item[1])):
-        yield _device(driver="pcie-root-port", id=name, bus="pcie.0", addr=addr, multifunction=True, chassis=number + 1)
+    for index in range(len(spec.passthrough)):
+        ports[f"pass-{index}"] = f"{slots.PASSTHROUGH:#x}.{index}"
+    for name, addr in sorted(ports.items()):
+        device, function = (int(part, 16) for part in addr.split("."))
+        yield _device(
+            driver="pcie-root-port", id=name, bus="pcie.0", addr=addr, multifunction=True, chassis=8 * device + function
+        )
 
 
 def _disk(disk: DiskDevice, bootindex: int, machine: Machine) -> list[str]:

@@ -18,9 +18,9 @@ FREEZE = 30.0
 
 
 class Disks:
-    """state: "disks" maps names to [block node, format], "media" device ids to "IMAGE:VERSION" of media
-    that leave at the first reboot, "detached" lists those that did, also in the file "detached_file" beside the disks;
-    "frozen" says that the agent froze the guest's file systems and nobody thawed them yet."""
+    """Keys of the state that belong here: "disks" maps names to [block node, format]. "media" maps device ids to
+    ["IMAGE:VERSION", descriptor set] of media that leave at the first reboot; "detached" lists those that did, as does
+    the file "detached_file" beside the disks. "frozen": the agent froze the guest and nobody thawed it yet."""
 
     def __init__(
         self, loop: Loop, folder: Folder, state: dict[str, Any], changed: Callable[[], None], qmp: Qmp
@@ -83,10 +83,12 @@ class Disks:
 
     def detach_media(self) -> Task:
         """Take media out that were to stay until the first reboot."""
-        for device, medium in tuple(self._state["media"].items()):
+        for device, (medium, number) in tuple(self._state["media"].items()):
             yield self._qmp.execute("blockdev-open-tray", {"id": device, "force": True})
             yield self._qmp.execute("blockdev-remove-medium", {"id": device})
             yield self._qmp.execute("blockdev-close-tray", {"id": device})
+            yield self._qmp.execute("blockdev-del", {"node-name": device})
+            yield self._qmp.execute("remove-fd", {"fdset-id": number})
             del self._state["media"][device]
             self._state["detached"].append(medium)
             self._state["media_detached"] = True
