@@ -205,10 +205,15 @@ class ScriptedServer(ImageServer):
         self.RequestHandlerClass = ScriptedHandler
         self.misdeed: Misdeed = misdeed or (lambda handler: False)
         self.asked: list[tuple[str, str, str]] = []
+        self.connections = 0
         self.lock = threading.Lock()
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
 
     @property
     def ranges(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -203,6 +204,33 @@ def test_a_stream_gets_verified_chunks_in_order(host: FolderHost, published: Pub
     assert bytes(host.streams["small", "1.0-stream"]) == published.content
     assert host.visible == ["small:1.0-stream"]
     assert failed
+
+
+def test_a_stream_holds_a_few_chunks_at_most(host: FolderHost, published: Published, serve: Serve) -> None:
+    """While the first chunk is late, no more than twice as many as there are connections are fetched ahead."""
+    ahead: list[str] = []
+
+    def late(handler: ScriptedHandler) -> bool:
+        if handler.is_range and handler.wanted[0] == 0:
+            end = time.monotonic() + 20
+            while len(handler.server.ranges) < 4 and time.monotonic() < end:
+                time.sleep(0.01)
+            handler.sleep(0.5)
+            ahead.extend(handler.server.ranges)
+        return False
+
+    two = replace(FAST, connections=2, stall_seconds=60)
+    pull(host, "small", "1.0-stream", [serve(published.folder, late).url], published.signers, options=two)
+    assert len(ahead) == 4
+    assert not any(wanted.startswith(f"bytes={4 * CHUNK}-") for wanted in ahead)
+
+
+def test_connections_are_kept(host: FolderHost, published: Published, serve: Serve) -> None:
+    server = serve(published.folder)
+    pull(host, "small", "1.0", [server.url], published.signers, options=replace(FAST, connections=1))
+    assert len(server.ranges) == 4
+    # One for manifest and signature, one for all ranges.
+    assert server.connections == 2
 
 
 def test_a_bad_stream_stops_before_the_bad_chunk(host: FolderHost, published: Published, serve: Serve) -> None:
