@@ -25,6 +25,7 @@ from .outcome import outcome_of
 
 GRACE = 5.0
 LONGEST = 6 * 3600.0
+_MARGIN = 600.0
 _BETWEEN_PROGRESS = 0.2
 
 
@@ -39,9 +40,10 @@ class Result:
 
 
 def deadline_of(request: Any) -> float:
-    """Seconds that a long request may take: what it says itself and two minutes, or six hours."""
+    """Seconds that a long request may take: what it says itself and ten minutes (a VMM that was told to stop still
+    has to write what it holds to its disks), or six hours."""
     timeout = getattr(request, "timeout", None)
-    return LONGEST if timeout is None else timeout + 120.0
+    return LONGEST if timeout is None else timeout + _MARGIN
 
 
 class Job:

@@ -11,10 +11,13 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
+from . import log
 from .handlers import Handler
+from .outcome import outcome_of
 from .policy import Policy
 from .vocabulary import Feature
 
@@ -49,18 +52,39 @@ def assemble(name: str, boot_id: str, modules: Iterable[ModuleType]) -> Platform
         boot_id=boot_id,
         handlers=handlers,
         long=frozenset().union(*(getattr(module, "LONG", ()) for module in modules)),
-        features=lambda policy: tuple(item for found in _each(modules, "FEATURES", policy) for item in found),
-        prepare=lambda policy: _discard(_each(modules, "prepare", policy)),
-        recover=lambda policy: _discard(_each(modules, "recover", policy)),
+        features=lambda policy: _features(modules, policy),
+        prepare=lambda policy: _prepare(modules, policy),
+        recover=lambda policy: _recover(modules, policy),
     )
 
 
-def _each(modules: Iterable[ModuleType], name: str, policy: Policy) -> list[Any]:
-    return [getattr(module, name)(policy) for module in modules if hasattr(module, name)]
+def _features(modules: Iterable[ModuleType], policy: Policy) -> tuple[Feature, ...]:
+    """A module whose probing fails takes nothing from the others."""
+    found: list[Feature] = []
+    for module in _having(modules, "FEATURES"):
+        outcome = outcome_of(partial(module.FEATURES, policy))
+        if outcome.code:
+            log.line("probing-failed", module=module.__name__, code=outcome.code, reason=outcome.message)
+        else:
+            found += outcome.answer
+    return tuple(found)
 
 
-def _discard(results: list[Any]) -> None:
-    """Done for their effect."""
+def _prepare(modules: Iterable[ModuleType], policy: Policy) -> None:
+    """In the order of the modules; the first that fails ends the helper's start."""
+    for module in _having(modules, "prepare"):
+        module.prepare(policy)
+
+
+def _recover(modules: Iterable[ModuleType], policy: Policy) -> None:
+    for module in _having(modules, "recover"):
+        outcome = outcome_of(partial(module.recover, policy))
+        if outcome.code:
+            log.line("recovery-failed", module=module.__name__, code=outcome.code, reason=outcome.message)
+
+
+def _having(modules: Iterable[ModuleType], name: str) -> list[Any]:
+    return [module for module in modules if hasattr(module, name)]
 
 
 def load() -> Platform:

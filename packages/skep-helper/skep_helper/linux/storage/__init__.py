@@ -45,9 +45,19 @@ HANDLERS: dict[type, Handler] = {
 }
 
 LONG: frozenset[type] = frozenset(
-    {EmptyTrash, CreateDisk, GrowDisk, SnapshotGuest, RollBackGuest, RemoveSnapshot, PublishImage, RemoveImage}
+    {
+        EmptyTrash,
+        CreateDisk,
+        GrowDisk,
+        SnapshotGuest,
+        RollBackGuest,
+        RemoveSnapshot,
+        WriteSeed,
+        PublishImage,
+        RemoveImage,
+    }
 )
-"""Whatever copies, syncs or removes much data, or waits for a guest."""
+"""Whatever copies, syncs or removes much data, starts a tool, or waits for a guest."""
 
 
 def prepare(policy: Policy) -> None:

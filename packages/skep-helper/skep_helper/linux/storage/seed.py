@@ -18,7 +18,7 @@ from .records import SeedRecord
 def write(context: Context, request: WriteSeed) -> None:
     """A guest that runs keeps the seed it was started with; the new one is seen at its next start."""
     digest = _digest(request)
-    with layout.held_guest(context.policy, request.guest, shared=True) as folder:
+    with layout.held_guest(context.policy, request.guest, shared=True, progress=context.progress) as folder:
         record = records.read(folder, layout.SEED_RECORD, SeedRecord)
         if record and record.digest == digest and folder.exists(layout.SEED):
             return
