@@ -84,8 +84,6 @@ class Connection:
                 if not count:
                     raise MirrorError(f"body was cut off after {done} of {len(into)} bytes")
                 done += count
-            # http.client closes an answer only after a read at its end; without it the connection is not kept.
-            answer.close()
 
     def abort(self, reason: str) -> None:
         """End what is under way, from another thread: it raises MirrorError with this reason."""
