@@ -70,7 +70,10 @@ class GrowDisk(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveDisk(Checked):
-    """Move a disk of a stopped guest into the trash under this key (restore: undo=True). Repeatable."""
+    """Move a disk into the trash under this key (restore: undo=True). Repeatable.
+
+    Refused while the guest runs with this disk; one that was made since the guest started may go.
+    """
 
     guest: Name
     disk: Name

@@ -83,7 +83,7 @@ class SimGuests:
     def alive(self, name: str) -> SimGuest:
         guest = self.running.get(name)
         if guest is None or not guest.alive:
-            raise HostError("conflict", f"guest {name} does not run")
+            raise HostError("missing", f"guest {name} does not run")
         return guest
 
     def start(self, request: v.StartGuest) -> v.GuestReading:

@@ -175,7 +175,7 @@ class SimStorage:
             raise HostError("rejected", "a blank disk needs a size")
         size = request.size if request.size is not None else least
         if size < least:
-            raise HostError("conflict", f"disk {request.disk} must have at least {least} bytes, the size of its image")
+            raise HostError("rejected", f"disk {request.disk} must have at least {least} bytes, the size of its image")
         return Disk(request.disk, size, request.format, request.edition, base, content)
 
     def disk(self, guest: str, name: str) -> Disk:
@@ -273,7 +273,7 @@ class SimStorage:
     def remove_image(self, request: v.RemoveImage) -> None:
         users = self.users(f"{request.image}:{request.version}")
         if users:
-            raise HostError("busy", f"{users} disks are linked to image {request.image}:{request.version}")
+            raise HostError("conflict", f"{users} disks are linked to image {request.image}:{request.version}")
         self.images.pop((request.image, request.version), None)
 
     def users(self, image: str) -> int:

@@ -1,0 +1,81 @@
+"""What the conformance tests share: names, specifications, images, and sweeping up."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+
+from planning import observe
+from skep_helper import vocabulary as v
+from skep_helper.vocabulary.network import RouterLeg, Subnet
+from skepd.host import Host, HostError
+from skepd.plan.digests import NO_DIGEST, sealed
+
+MIB = 1 << 20
+PREFIX = "conform"
+GUEST, A, B = f"{PREFIX}-guest", f"{PREFIX}-a", f"{PREFIX}-b"
+PORT = f"{GUEST}.0"
+IMAGE_SIZE = 4 * MIB
+KEYS = ("a" * 32, "b" * 32)
+
+
+def publish(host: Host, name: str, version: str = "1") -> None:
+    write_image(host, name, version)
+    digest = hashlib.sha256(bytes(IMAGE_SIZE)).hexdigest()
+    host.perform([v.PublishImage(image=name, version=version, format="raw", digest=digest)])
+
+
+def write_image(host: Host, name: str, version: str = "1") -> None:
+    _, descriptor = host.open(v.OpenImageWriter(image=name, version=version, format="raw", size=IMAGE_SIZE))
+    try:
+        os.pwrite(descriptor, bytes(IMAGE_SIZE), 0)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(host: Host) -> None:
+    """Remove what the suite made, also a former run that was cut off."""
+    seen = observe(host)
+    key = hashlib.sha256(PREFIX.encode()).hexdigest()[:32]
+    requests: list[object] = [v.StopGuest(guest=g.name, timeout=0) for g in seen.guests if _ours(g.name)]
+    requests += [v.RemoveRouter(router=r.name) for r in seen.networks.routers if _ours(r.name)]
+    requests += [v.RemovePort(port=p.name, network=p.network) for p in seen.networks.ports if _ours(p.network)]
+    requests += [v.RemoveNetwork(network=n.name) for n in seen.networks.networks if _ours(n.name)]
+    requests += [v.TrashGuestFolder(guest=f.guest, key=key) for f in seen.storage.folders if _ours(f.guest)]
+    requests += [v.EmptyTrash(key=k) for k in {key, *KEYS}]
+    requests += [v.RemoveImage(image=i.image, version=i.version) for i in seen.storage.images if _ours(i.image)]
+    requests += [v.AbandonImage(image=f"{PREFIX}-image", version="1")]
+    for request in requests:
+        with suppress(HostError):
+            host.perform([request])
+
+
+def _ours(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def network(name: str, third: int) -> v.NetworkSpec:
+    subnet = Subnet(prefix=f"10.251.{third}.0/24", own=f"10.251.{third}.1")
+    return sealed(v.NetworkSpec(name=name, digest=NO_DIGEST, kind="isolated", subnets=(subnet,)))
+
+
+def port(**fields: object) -> v.PortSpec:
+    values: dict[str, object] = {
+        "name": PORT,
+        "network": A,
+        "digest": NO_DIGEST,
+        "rules_digest": NO_DIGEST,
+        "mac": "02:00:00:00:00:51",
+        "addresses": ("10.251.1.10",),
+        "filtered": False,
+    }
+    return sealed(v.PortSpec(**{**values, **fields}))  # type: ignore[arg-type]
+
+
+def router() -> v.RouterSpec:
+    legs = tuple(
+        RouterLeg(network=name, addresses=(f"10.251.{third}.254/24",), mac=f"02:00:00:00:00:6{third}")
+        for third, name in enumerate((A, B), 1)
+    )
+    return sealed(v.RouterSpec(name=f"{PREFIX}-router", digest=NO_DIGEST, legs=legs))
