@@ -7,16 +7,13 @@ import socket
 from typing import Any
 
 import pytest
-from conftest import KEYS, PREFIX
+from conformance_lab import GUEST, KEYS, MIB, PORT, PREFIX, A, network, port
 from planning import observe
 from skep_helper import vocabulary as v
 from skep_helper.vocabulary.guest import DiskDevice, NicDevice
 from skepd.host import Host, HostError
 from skepd.plan.digests import NO_DIGEST, sealed
-from test_conformance_network import PORT, network, port
 
-GUEST = f"{PREFIX}-guest"
-MIB = 1 << 20
 STOP = v.StopGuest(guest=GUEST, timeout=0)
 
 
@@ -60,9 +57,8 @@ def test_a_guest_starts_and_stops(running: Host) -> None:
 
 
 def test_a_guest_needs_its_parts(folder: Host) -> None:
-    assert code(
-        folder, v.StartGuest(guest=sealed(v.GuestSpec(name=f"{PREFIX}-no", digest=NO_DIGEST, memory=64 * MIB)))
-    ) == ("missing")
+    nobody = sealed(v.GuestSpec(name=f"{PREFIX}-none", digest=NO_DIGEST, memory=64 * MIB))
+    assert code(folder, v.StartGuest(guest=nobody)) == "missing"
     assert code(folder, v.StartGuest(guest=spec(disks=(DiskDevice(disk="none", slot=0),)))) == "missing"
     nic = NicDevice(port=PORT, slot=1, mac="02:00:00:00:00:51")
     assert code(folder, v.StartGuest(guest=spec(nics=(nic,)))) == "missing"
@@ -73,7 +69,7 @@ def test_a_guest_needs_its_parts(folder: Host) -> None:
 
 def test_a_guest_on_a_port(folder: Host) -> None:
     nic = NicDevice(port=PORT, slot=1, mac="02:00:00:00:00:51")
-    folder.perform([v.ApplyNetwork(network=network(f"{PREFIX}-a", 1)), v.ApplyPort(port=port(guest=GUEST))])
+    folder.perform([v.ApplyNetwork(network=network(A, 1)), v.ApplyPort(port=port(guest=GUEST))])
     folder.perform([v.StartGuest(guest=spec(nics=(nic,)))])
     found = reading(folder)
     assert found is not None
