@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from skep_helper.guard import spawner, state
+from skep_helper.guard import spawning, state
 from skep_helper.handlers import Context
 from skep_helper.linux import guests
 from skep_helper.linux.storage import layout
@@ -101,7 +101,7 @@ class Lab:
     def close(self) -> None:
         for reading in self.do(ReadGuests()):
             self.do(StopGuest(guest=reading.name, timeout=0))
-        spawner.stop()
+        spawning.stop()
 
 
 def expect(console: socket.socket, text: bytes) -> bytes:

@@ -78,10 +78,9 @@ class Filters:
         """Bring a port's rules to its spec; touches this port's two chains alone."""
         spec, table = port.spec, f"{self.family} {names.TABLE}"
         lines = [self._group_set(family, group) for family, group in sorted(rules.groups_of(spec))]
-        out, into = rules.chain_names(port.interface)
-        for chain, body in ((out, rules.outgoing(spec, port.number)), (into, rules.incoming(spec, port.number))):
-            lines += [f"add chain {table} {chain}", f"flush chain {table} {chain}"]
-            lines += [f"add rule {table} {chain} {rule}" for rule in body]
+        bodies = rules.chains(port.interface, spec, port.number)
+        lines += [f"{verb} chain {table} {chain}" for verb in ("add", "flush") for chain in bodies]
+        lines += [f"add rule {table} {chain} {rule}" for chain, body in bodies.items() for rule in body]
         return "\n".join(lines) + "\n"
 
     def port_removal(self, port: PortRecord) -> str:
@@ -99,7 +98,7 @@ class Filters:
         return "\n".join(lines) + "\n"
 
     def _add_elements(self, port: PortRecord) -> list[str]:
-        out, into = rules.chain_names(port.interface)
+        out, into = rules.chain_names(port.interface)[:2]
         key = f'"{port.interface}"' if self.bridge else f"{port.number:#x}"
         lines = [
             f"add element {self.family} {names.TABLE} senders {{ {key} : jump {out} }}",
@@ -137,7 +136,7 @@ table inet {names.TABLE} {{
   map senders {{ type mark : verdict; }}
   map receivers {{ type mark : verdict; }}
   chain zones {{ type filter hook prerouting priority -300; policy accept;
-    iifname "{names.BRIDGE}" meta pkttype {{ broadcast, multicast }} notrack
+    iifname "{names.BRIDGE}" meta pkttype {{ broadcast, multicast }} notrack accept
     iifname "{names.BRIDGE}" ct zone set {BRIDGED_ZONE}
   }}
   chain outgoing {{ type filter hook prerouting priority -150; policy accept;
@@ -155,7 +154,7 @@ table bridge {names.TABLE} {{
   map senders {{ type ifname : verdict; }}
   map receivers {{ type ifname : verdict; }}
   chain zones {{ type filter hook prerouting priority -300; policy accept;
-    meta pkttype {{ broadcast, multicast }} notrack
+    meta pkttype {{ broadcast, multicast }} notrack accept
     ct zone set {BRIDGED_ZONE}
   }}
   chain between {{ type filter hook forward priority 0; policy accept;

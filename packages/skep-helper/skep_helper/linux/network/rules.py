@@ -36,9 +36,20 @@ class Flow:
     """What names the flow to the kernel."""
 
 
-def chain_names(interface: str) -> tuple[str, str]:
-    """(of packets from the guest, of packets to the guest)."""
-    return (f"out-{interface}", f"in-{interface}")
+def chain_names(interface: str) -> tuple[str, str, str, str]:
+    """The chains of packets from the guest and to it, and those where their flows are marked as begun."""
+    return (f"out-{interface}", f"in-{interface}", f"out-{interface}-begin", f"in-{interface}-begin")
+
+
+def chains(interface: str, spec: PortSpec, number: int) -> dict[str, list[str]]:
+    """The chains of a port with their rules. What returns from them has passed."""
+    out, into, begin_out, begin_in = chain_names(interface)
+    return {
+        begin_out: [f"ct direction original ct mark set ct mark & 0x0000ffff | {outgoing_mark(number):#010x}"],
+        begin_in: [f"ct direction original ct mark set ct mark & 0xffff0000 | {incoming_mark(number):#010x}"],
+        out: list(_outgoing(spec, number, f"goto {begin_out}")),
+        into: list(_incoming(spec, number, f"goto {begin_in}")),
+    }
 
 
 def outgoing_mark(number: int) -> int:
@@ -53,9 +64,7 @@ def group_set(family: str, group: str) -> str:
     return f"g{family[-1]}-{group}"
 
 
-def outgoing(spec: PortSpec, number: int) -> Iterator[str]:
-    """The rules of the chain for packets from the guest. A packet that passes returns."""
-    begin = f"ct mark set ct mark & 0x0000ffff | {outgoing_mark(number):#010x} return"
+def _outgoing(spec: PortSpec, number: int, begin: str) -> Iterator[str]:
     if not spec.filtered:
         yield begin
         return
@@ -71,9 +80,7 @@ def outgoing(spec: PortSpec, number: int) -> Iterator[str]:
     yield from _allowed(spec, "out", begin)
 
 
-def incoming(spec: PortSpec, number: int) -> Iterator[str]:
-    """The rules of the chain for packets to the guest."""
-    begin = f"ct mark set ct mark & 0xffff0000 | {incoming_mark(number):#010x} return"
+def _incoming(spec: PortSpec, number: int, begin: str) -> Iterator[str]:
     if not spec.filtered:
         yield begin
         return
