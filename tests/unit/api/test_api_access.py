@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Running
+from running_api import Running
 from skepd.api import peers
 from skepd.api.authorise import Account, look_up
 from skepd.api.tokens import TokenStore

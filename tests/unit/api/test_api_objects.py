@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Running
 from fake_engine import FakeEngine
+from running_api import Running
 from skepd.model.names import Kind, Ref
 
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import Running
 from fake_engine import FakeEngine
+from running_api import Running
 from skep.client import Client
 from skep.errors import Refused
 from skep.settings import Target
@@ -128,6 +128,18 @@ def test_refusals_come_as_problems(running: Running, monkeypatch: pytest.MonkeyP
         WebSocket(target(running), "/v1/guests/web/screen")
     with pytest.raises(Refused, match="not valid"):
         WebSocket(target(running, "skep-00000000-x"), "/v1/events")
+
+
+@pytest.mark.parametrize("header", [b"Host: \xff", b"Host: xn--\x80", b"Sec-WebSocket-Protocol: \xe4", b"X: \xff"])
+def test_an_upgrade_with_odd_headers_is_refused_and_forgotten(running: Running, header: bytes) -> None:
+    host = b"" if header.startswith(b"Host") else b"Host: x\r\n"
+    with running.connect() as connection:
+        connection.sendall(
+            b"GET /v1/events HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + host + header + b"\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    until(lambda: not running.server.server_state.connections)
 
 
 def test_past_events_are_a_list(running: Running) -> None:

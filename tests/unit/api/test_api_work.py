@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from conftest import Running
 from fake_engine import FakeEngine
+from running_api import Running
 
 
 def test_actions_carry_their_options(running: Running, engine: FakeEngine) -> None:

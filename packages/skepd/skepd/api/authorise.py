@@ -13,14 +13,13 @@ from skep.wire import ROLES, Role
 from starlette.requests import HTTPConnection
 
 from .problems import ApiError
+from .subprotocol import offered_token
 from .tokens import TokenStore
 
 PEER = "skep.peer"
 """Key of the connection's scope that holds the peer's uid."""
-SUBPROTOCOL = "skep"
-TOKEN_SUBPROTOCOL = "skep.token."  # noqa: S105 - a prefix, not a password
-"""Browsers cannot set headers on a WebSocket; they offer `skep` and `skep.token.TOKEN` as subprotocols."""
 LOOKUP_LIFE = 10.0
+NO_TOKEN = "bearer"  # noqa: S105 - what a gateway says for a caller without a token
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,12 @@ def _token(connection: HTTPConnection) -> str | None:
     header = connection.headers.get("authorization")
     if header is not None:
         scheme, _, value = header.partition(" ")
+        if header.lower() == NO_TOKEN:
+            raise _unauthorised("no token was given")
         if scheme.lower() != "bearer" or not value.strip():
             raise _unauthorised("only `Authorization: Bearer TOKEN` is understood")
         return value.strip()
-    for offered in connection.scope.get("subprotocols", ()):
-        if offered.startswith(TOKEN_SUBPROTOCOL):
-            return str(offered[len(TOKEN_SUBPROTOCOL) :])
-    return None
+    return offered_token(connection.scope.get("subprotocols", ()))
 
 
 def _unauthorised(detail: str) -> ApiError:

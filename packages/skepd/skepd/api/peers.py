@@ -1,4 +1,4 @@
-"""uvicorn's protocols, taught who is at the other end of a unix socket, and not to wait for ever for a request."""
+"""uvicorn's protocols, taught who is at the other end of a unix socket."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import socket
 import struct
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 from .authorise import PEER
+from .watchful import WatchfulH11
 
-FIRST_REQUEST = 30.0
-"""Seconds that a new connection has for its first complete request head."""
 LINUX_UCRED = struct.Struct("iII")
 FREEBSD_XUCRED = struct.Struct("II")
 
@@ -42,23 +40,7 @@ def with_peer(app: Any, transport: asyncio.BaseTransport) -> Any:
     return tell
 
 
-class PatientlessH11(H11Protocol):
-    """HTTP/1.1 that hangs up on a connection that never asks anything."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(FIRST_REQUEST, self._give_up)
-
-    def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing() and self.transport.get_protocol() is self:
-            self.transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
-        super().connection_lost(exc)
-
-
-class PeerH11(PatientlessH11):
+class PeerH11(WatchfulH11):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app = with_peer(self.app, transport)

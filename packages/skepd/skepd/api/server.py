@@ -59,6 +59,7 @@ def configuration(app: Any) -> uvicorn.Config:
         http=PeerH11,
         ws=PeerWebSocket,
         ws_max_size=1 << 20,
+        ws_per_message_deflate=False,
         ws_ping_interval=30.0,
         ws_ping_timeout=120.0,
         timeout_keep_alive=60,

@@ -19,9 +19,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from skepd.engine.contract import Conflict, Event
 
 from . import decode
-from .authorise import SUBPROTOCOL, require
+from .authorise import require
 from .problems import ApiError, response, translate
 from .service import Service
+from .subprotocol import SUBPROTOCOL
 
 CHUNK = 32_768
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,182 @@
+"""`skep-gateway`: TLS in front of skepd, run as a user that can do nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import ipaddress
+import logging
+import os
+import pwd
+import socket
+import ssl
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+from skepd.api.watchful import WatchfulH11
+
+from .app import Gateway
+from .certificates import CertificateError, ensure
+
+USAGE, CONFIGURATION = 64, 78
+CONNECTIONS = 1000
+log = logging.getLogger("skepd.gateway")
+
+
+class Refused(Exception):
+    """A configuration that will not be served. The text says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM; returns an exit code of sysexits(3)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="skep-gateway: %(message)s", stream=sys.stderr)
+    try:
+        run(options)
+    except (Refused, CertificateError) as error:
+        log.error("%s", error)
+        return CONFIGURATION
+    except OSError as error:
+        log.error("%s: %s", error.filename or "listen", error.strerror or error)
+        return CONFIGURATION
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Open what needs privilege, drop it, serve. Raises Refused, CertificateError, OSError."""
+    addresses = [parse_address(text) for text in options.listen or ["127.0.0.1:8443"]]
+    check(addresses, plain=options.plain, files=(options.certificate, options.key))
+    own = None if options.plain or options.certificate else options.state
+    if os.geteuid() == 0 and not options.user:
+        raise Refused("root is not needed and not wanted here; say --user skepgw")
+    listeners = [bind(*address) for address in addresses]
+    context = _context(options.certificate, options.key) if options.certificate else None
+    codecs.lookup("idna")  # loaded with the first WebSocket, when this user may not read the library any more
+    drop_privilege(options.user, own)
+    if own is not None:
+        pair = ensure(own, _names(addresses, options.name))
+        context = _context(pair.server, None)
+        log.info("clients must trust %s", pair.ca)
+    for host, port in addresses:
+        log.info("listening on %s port %d%s", host, port, "" if context else ", without TLS")
+    serve(Gateway(options.socket), listeners, context)
+
+
+def serve(app: Gateway, listeners: list[socket.socket], context: ssl.SSLContext | None) -> None:
+    """Serve on these sockets until SIGTERM or SIGINT."""
+    configuration = uvicorn.Config(
+        app,
+        http=WatchfulH11,
+        ws=WSProtocol,
+        ws_max_size=1 << 20,
+        ws_per_message_deflate=False,
+        ws_ping_interval=30.0,
+        ws_ping_timeout=120.0,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=3,
+        limit_concurrency=CONNECTIONS,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
+    )
+    uvicorn.Server(configuration).run(listeners)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """HOST:PORT or [IPV6]:PORT, the host an address. Raises Refused."""
+    host, _, port = text.rpartition(":")
+    try:
+        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))), _port(port)
+    except ValueError:
+        raise Refused(f"{text!r} is not an address to listen on; write 0.0.0.0:8443 or [::]:8443") from None
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 65_536:
+        raise ValueError(text)
+    return number
+
+
+def check(addresses: list[tuple[str, int]], *, plain: bool, files: tuple[Path | None, Path | None]) -> None:
+    """Raises Refused for what must not be served: tokens in the clear beyond this machine, half a certificate."""
+    certificate, key = files
+    if (certificate is None) != (key is None):
+        raise Refused("--certificate and --key go together; give both or none")
+    if plain and certificate:
+        raise Refused("--plain and --certificate contradict each other; leave one out")
+    for host, _ in addresses:
+        if plain and not ipaddress.ip_address(host).is_loopback:
+            raise Refused(f"without TLS only loopback is served, not {host}; leave --plain out")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that does not listen yet: nobody connects before everything is ready."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def drop_privilege(user: str | None, state: Path | None) -> None:
+    """Become `user` for good, if we are root; a state folder that is missing is made for him first."""
+    if os.geteuid() != 0:
+        if state is not None:
+            state.mkdir(mode=0o700, exist_ok=True)
+        return
+    try:
+        entry = pwd.getpwnam(user or "")
+    except KeyError:
+        raise Refused(f"there is no user {user!r}; make one that owns nothing") from None
+    if entry.pw_uid == 0:
+        raise Refused("root is not needed and not wanted here; say --user skepgw")
+    if state is not None and not state.exists():
+        state.mkdir(mode=0o755)
+        os.chown(state, entry.pw_uid, entry.pw_gid)
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def _context(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise Refused(f"{certificate}: no certificate with its key in PEM ({error.reason})") from None
+    return context
+
+
+def _names(addresses: list[tuple[str, int]], more: list[str] | None) -> set[str]:
+    """What the certificate is for: this host's name, what it listens on, and what the administrator says."""
+    names = {"localhost", "127.0.0.1", "::1", *(more or ())}
+    names |= {host for host, _ in addresses if not ipaddress.ip_address(host).is_unspecified}
+    return names | {name for name in (socket.gethostname(),) if name}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="skep-gateway", description="TLS and tokens in front of skepd.")
+    parser.add_argument("--listen", action="append", metavar="ADDRESS:PORT", help="repeatable; 127.0.0.1:8443")
+    parser.add_argument("--socket", type=Path, default=Path("/run/skepd/skepd.sock"), help="skepd's socket")
+    parser.add_argument("--state", type=Path, default=Path("/var/db/skep-gateway"), help="own CA and certificate")
+    parser.add_argument("--name", action="append", help="name or address for the certificate; repeatable")
+    parser.add_argument("--certificate", type=Path, help="the administrator's certificate chain (PEM)")
+    parser.add_argument("--key", type=Path, help="its key")
+    parser.add_argument("--user", help="user to become, when started as root")
+    parser.add_argument("--plain", action="store_true", help="without TLS; on loopback only")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
