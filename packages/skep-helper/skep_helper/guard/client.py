@@ -14,7 +14,7 @@ from typing import Any
 
 from ..handlers import Failure
 from ..policy import Policy
-from . import protocol, spawner, state
+from . import protocol, spawning, state
 from .protocol import GuardError
 
 PATIENCE = 120.0
@@ -86,7 +86,7 @@ def adopt(policy: Policy, guest: str) -> dict[str, Any] | None:
 def spawn(policy: Policy, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
     """Have a guard forked, see guard.run; returns the state once the VMM executes."""
     try:
-        with spawner.connect(str(policy.run)) as connection:
+        with spawning.connect(str(policy.run)) as connection:
             connection.settimeout(PATIENCE)
             protocol.send(connection, {"run": str(policy.run), **message}, descriptors)
             answer, _ = protocol.receive(connection)

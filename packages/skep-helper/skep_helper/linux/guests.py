@@ -6,7 +6,7 @@ import base64
 import socket
 from typing import Any
 
-from ..guard import client, spawner, state
+from ..guard import client, spawning, state
 from ..guard.history import History
 from ..handlers import Context, Failure, Handler
 from ..policy import Policy
@@ -115,7 +115,7 @@ FEATURES = features
 
 def prepare(policy: Policy) -> None:
     """Have the process ready that guards are forked from: it must be small, and free of threads."""
-    spawner.connect(str(policy.run)).close()
+    spawning.connect(str(policy.run)).close()
 
 
 def recover(policy: Policy) -> None:

@@ -139,9 +139,7 @@ def _devices(spec: GuestSpec, machine: Machine) -> Iterator[list[str]]:
     for index, disk in enumerate(spec.disks):
         yield _disk(disk, len(spec.media) + index + 1, machine)
     if spec.seed:
-        number = machine.numbers["seed"]
-        yield [*_descriptor(number), *_blockdev({**_raw(number, read_only=True), "node-name": "seed"}),
-               *_device(driver="ide-cd", id="seed", bus="ide.5", drive="seed")]  # fmt: skip
+        yield _seed(spec, machine.numbers["seed"])
     for nic in spec.nics:
         yield _nic(nic, machine.numbers[f"nic:{nic.port}"])
     yield _device(driver="virtio-rng-pci", bus="pcie.0", addr=slots.RANDOM)
@@ -190,6 +188,15 @@ def _disk(disk: DiskDevice, bootindex: int, machine: Machine) -> list[str]:
     return argv + _device(
         driver=_DISK_MODELS[disk.model], id=f"{name}-device", bus=where.bus, addr=where.addr, **options
     )
+
+
+def _seed(spec: GuestSpec, number: int) -> list[str]:
+    """A read-only virtio disk, because kernels made for clouds have no SATA driver; a CD where virtio needs one."""
+    argv = [*_descriptor(number), *_blockdev({**_raw(number, read_only=True), "node-name": "seed"})]
+    if spec.profile == "windows":
+        return argv + _device(driver="ide-cd", id="seed", bus="ide.5", drive="seed")
+    options = {"drive": "seed", "serial": "seed"}
+    return argv + _device(driver="virtio-blk-pci", id="seed", bus="pcie.0", addr=slots.SEED, **options)
 
 
 def _medium(medium: MediaDevice, bootindex: int, machine: Machine) -> list[str]:

@@ -1,6 +1,7 @@
 """Where a slot is on the guest's PCI bus. A pure function of the number: adding a device never moves another.
 
 pcie.0  01 screen  02 random numbers  03 agent  04 USB  05 root ports of passed-through devices
+            06 seed
         08-1b slots 0-19  1c-1e root ports of slots 20-43  1f ICH9 (LPC, SATA)
 """
 
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 
 from ...vocabulary.fields import Rejected
 
-SCREEN, RANDOM, AGENT, USB, PASSTHROUGH = "0x1", "0x2", "0x3", "0x4", 5
+SCREEN, RANDOM, AGENT, USB, PASSTHROUGH, SEED = "0x1", "0x2", "0x3", "0x4", 5, "0x6"
 _FIRST = 8
 _DIRECT = 20
 _PORTS = 24
 SLOTS = _DIRECT + _PORTS
 SATA_SLOTS = 5
-"""Slots below this use a port of ICH9's own SATA controller; its sixth port is the seed's."""
+"""Slots below this use a port of ICH9's own SATA controller; its sixth port is a Windows guest's seed."""
 
 
 @dataclass(frozen=True)
