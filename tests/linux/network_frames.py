@@ -100,3 +100,26 @@ def tcp(
     start = struct.pack(">HHIIBBHHH", source_port, destination_port, sequence, ack, 0x50, flags, 8192, 0, 0)
     total = checksum(_pseudo(source, destination, TCP, 20 + len(data)) + start + data)
     return start[:16] + struct.pack(">H", total) + start[18:] + data
+
+
+def answers(frame: bytes, own_mac: str, addresses: tuple[str, ...]) -> list[bytes]:
+    """What a guest with these addresses answers to an ARP request or a neighbour solicitation; else nothing."""
+    kind = struct.unpack(">H", frame[12:14])[0]
+    asker = frame[6:12].hex(":")
+    for address in addresses:
+        raw = packed(address)
+        if kind == ARP and frame[20:22] == b"\0\1" and frame[38:42] == raw:
+            asking = str(ipaddress.ip_address(frame[28:32]))
+            return [ether(own_mac, asker, ARP, arp(2, own_mac, address, asker, asking))]
+        if kind == IPV6 and frame[20] == ICMP6 and frame[54] == 135 and frame[62:78] == raw:
+            asking = str(ipaddress.ip_address(frame[22:38]))
+            body = struct.pack(">I", 0x60000000) + raw + b"\2\1" + mac(own_mac)
+            return [ether(own_mac, asker, IPV6, ipv6(address, asking, ICMP6, icmp6(address, asking, 136, body)))]
+    return []
+
+
+def packet(frame: bytes) -> tuple[str, str, bytes]:
+    """(source, destination, payload) of an IPv4 or IPv6 frame without options."""
+    if frame[12:14] == b"\x08\0":
+        return str(ipaddress.ip_address(frame[26:30])), str(ipaddress.ip_address(frame[30:34])), frame[34:]
+    return str(ipaddress.ip_address(frame[22:38])), str(ipaddress.ip_address(frame[38:54])), frame[54:]

@@ -74,11 +74,13 @@ class Guest:
         assert ready, f"{self.spec.name} received nothing"
         return os.read(self.descriptor, 70_000)[_VNET_HEADER:]
 
-    def until(self, mark: bytes) -> list[bytes]:
-        """Every frame up to the one that holds mark, that one included."""
+    def until(self, mark: bytes, answer: bool = False) -> list[bytes]:
+        """Every frame up to the one that holds mark, that one included; answer: who asks for the guest's address."""
         frames = []
         while True:
             frame = self.receive()
+            if answer:
+                self.send(*f.answers(frame, self.mac, self.spec.addresses))
             frames.append(frame)
             if mark in frame:
                 return frames

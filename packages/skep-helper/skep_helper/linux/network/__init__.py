@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from ...handlers import Handler
-from ...vocabulary import ApplyNetwork, ApplyPort, ReadNetworks, RemoveNetwork, RemovePort, SetGroup
+from ...vocabulary import (
+    ApplyNetwork,
+    ApplyPort,
+    ApplyRouter,
+    ReadNetworks,
+    RemoveNetwork,
+    RemovePort,
+    RemoveRouter,
+    SetGroup,
+)
 from .ports import apply_port, remove_port, set_group
 from .probes import probe
 from .reading import read_networks
+from .routers import apply_router, remove_router
 from .stacks import apply_network, remove_network
 
 HANDLERS: dict[type, Handler] = {
@@ -14,6 +24,8 @@ HANDLERS: dict[type, Handler] = {
     RemoveNetwork: remove_network,
     ApplyPort: apply_port,
     RemovePort: remove_port,
+    ApplyRouter: apply_router,
+    RemoveRouter: remove_router,
     SetGroup: set_group,
     ReadNetworks: read_networks,
 }

@@ -35,6 +35,10 @@ class Conntrack:
         found = [_flow(message.body) for message in self._netlink.dump(GET, wanted)]
         return [flow for flow in found if flow is not None and flow.mark & mask == mark]
 
+    def all_flows(self) -> list[Flow]:
+        found = [_flow(message.body) for message in self._netlink.dump(GET, _generic(socket.AF_UNSPEC))]
+        return [flow for flow in found if flow is not None]
+
     def end(self, flow: Flow) -> None:
         """End one flow; nothing when it has ended by itself."""
         version = ipaddress.ip_address(flow.source).version
@@ -65,9 +69,9 @@ def _marked(mark: int, mask: int) -> bytes:
 
 def _flow(body: bytes) -> Flow | None:
     values = attributes(body, 4)
-    if TUPLE_ORIGINAL not in values or ZONE not in values:
+    if TUPLE_ORIGINAL not in values:
         return None
-    zone = struct.unpack(">H", values[ZONE][:2])[0]
+    zone = values.get(ZONE, b"\0\0")[:2]
     original = attributes(values[TUPLE_ORIGINAL])
     addresses, protocol = attributes(original[1]), attributes(original[2])
     source, destination = (addresses[1], addresses[2]) if 1 in addresses else (addresses[3], addresses[4])
@@ -80,5 +84,5 @@ def _flow(body: bytes) -> Flow | None:
         port=int.from_bytes(protocol[3], "big") if 3 in protocol else -1,
         icmp=(kind[0], code[0]) if kind and code else (-1, -1),
         mark=int.from_bytes(values.get(MARK, b""), "big"),
-        identity=nested(TUPLE_ORIGINAL, values[TUPLE_ORIGINAL]) + attribute(ZONE, struct.pack(">H", zone)),
+        identity=nested(TUPLE_ORIGINAL, values[TUPLE_ORIGINAL]) + attribute(ZONE, zone),
     )

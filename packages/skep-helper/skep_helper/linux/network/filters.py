@@ -8,6 +8,7 @@ receiver's before forward, and the inet family finds the port's chain by it.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 
 from ...vocabulary import PortSpec
@@ -52,7 +53,7 @@ class Filters:
         for family in ("ipv4", "ipv6"):
             where = f"{self.family} {names.TABLE} {rules.group_set(family, name)}"
             lines += [self._group_set(family, name), f"flush set {where}"]
-            members = [a for a in addresses if (":" in a) == (family == "ipv6")]
+            members = _collapsed(addresses, 4 if family == "ipv4" else 6)
             if members:
                 lines.append(f"add element {where} {{ {', '.join(members)} }}")
         return "\n".join(lines) + "\n"
@@ -111,6 +112,13 @@ class Filters:
     def _set_filtered(self, port: PortRecord) -> list[str]:
         element = f'element bridge {names.TABLE} filtered {{ "{port.interface}" }}'
         return [f"add {element}"] if _only_known_types(port.spec) else [f"add {element}", f"delete {element}"]
+
+
+def _collapsed(prefixes: Iterable[str], version: int) -> list[str]:
+    """Those of one IP version without overlaps, which nft's interval sets refuse."""
+    networks = [ipaddress.ip_network(prefix, strict=False) for prefix in prefixes]
+    same = [network for network in networks if network.version == version]
+    return [str(network) for network in ipaddress.collapse_addresses(same)]  # type: ignore[type-var]
 
 
 def _only_known_types(spec: PortSpec) -> bool:

@@ -58,5 +58,10 @@ def leg_port(policy: Policy, router: str, network: str) -> str:
     return generated(policy.interface_prefix, "r", router, network)
 
 
+def leg(network: str) -> str:
+    """The router's end of its leg in a network."""
+    return generated("leg", "-", network)
+
+
 def state_folder(policy: Policy) -> Path:
     return policy.run / "networks"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 
 from ...handlers import Context, Failure
 from ...vocabulary import ApplyPort, PortSpec, RemovePort, SetGroup
-from . import chains, names, namespaces, nft, probes, rules, taps
+from . import chains, names, namespaces, nft, probes, reading, rules, taps
 from .conntrack import Conntrack
 from .filters import Filters
 from .links import Links
@@ -60,7 +59,7 @@ def set_group(context: Context, request: SetGroup) -> None:
     """
     records = Records(context.policy)
     network = _network(records, request.network, f"group {request.group}")
-    addresses = _collapsed(request.addresses)
+    addresses = list(request.addresses)
     standing = network.groups.get(request.group)
     if standing == (addresses or None):
         return
@@ -105,7 +104,7 @@ class Port:
     def apply(self, spec: PortSpec) -> None:
         """Nothing when it stands, the rules alone when they alone changed, else everything (each repeatable)."""
         before = self.record.spec
-        whole = self.record.done and self._stands()
+        whole = self.record.done and reading.stands(self.record, reading.read_stack(self.namespace))
         if whole and before == spec:
             return
         only_rules = whole and _without_rules(before) == _without_rules(spec)
@@ -131,15 +130,6 @@ class Port:
                 nft.load(self.filters.rules_removal(self.record), self.namespace)
         with Conntrack(self.namespace) as conntrack:
             conntrack.end_all(self.record.number)
-
-    def _stands(self) -> bool:
-        with Links.of(self.namespace) as links:
-            standing = links.all()
-        link, bridge = standing.get(self.record.interface), standing.get(names.BRIDGE)
-        return (
-            link is not None and bridge is not None and link.up and link.master == bridge.index
-            and self.filters.wanted_chains(self.record) <= chains.standing(self.namespace)
-        )  # fmt: skip
 
     def _build(self) -> None:
         """The tap, then its guard and rules, and only then into the bridge: never a frame without them."""
@@ -179,16 +169,6 @@ def _without_rules(spec: PortSpec) -> PortSpec:
 
 def _groups(spec: PortSpec) -> set[str]:
     return {group for _, group in rules.groups_of(spec)}
-
-
-def _collapsed(prefixes: tuple[str, ...]) -> list[str]:
-    """Without overlaps, which nft's interval sets refuse."""
-    networks = [ipaddress.ip_network(prefix, strict=False) for prefix in prefixes]
-    out: list[str] = []
-    for version in (4, 6):
-        same = [network for network in networks if network.version == version]
-        out += map(str, ipaddress.collapse_addresses(same))  # type: ignore[type-var]
-    return out
 
 
 def _free_number(records: Records, network: str) -> int:
