@@ -28,6 +28,7 @@ from skepd.model.objects import (
     Subnet,
 )
 from skepd.plan import PlanOptions, plan
+from skepd.plan.wires import turns
 from skepd.platform.sim import Fault, SimHost
 
 NETWORKS = ("east", "north", "south", "west")
@@ -136,17 +137,8 @@ def shrinks(before: Desired, after: Desired) -> bool:
 
 
 def swaps_wires(before: Desired, after: Desired) -> bool:
-    """Two networks that stay, one of which takes the other's wire: see the conflict that plan refuses."""
-
-    def wires(state: Desired) -> dict[object, str]:
-        return {
-            (net.uplink, net.vlan, net.vni): name
-            for name, net in state.networks.items()
-            if net.kind in ("vlan", "vxlan")
-        }
-
-    old = wires(before)
-    return any(old.get(wire, name) != name and old[wire] in after.networks for wire, name in wires(after).items())
+    """Networks that take each other's wire in a ring are refused, rightly."""
+    return None in turns(before.networks, after.networks).values()
 
 
 def matches(world: World, state: Desired) -> None:

@@ -352,3 +352,21 @@ def test_a_device_keeps_its_slot(up: World) -> None:
     up.apply(changed(site, fewer))
     then = {disk.name: disk.slot for disk in up.stored.guests["files"].disks}
     assert then == {name: now[name] for name in ("first", "data")}
+
+
+def test_a_network_waits_for_the_wire_that_another_lets_go(world: World) -> None:
+    world.host = type(world.host)(uplinks=("eth0",))
+    wires = [Network(name=name, kind="vlan", uplink="eth0", vlan=vlan) for name, vlan in (("a", 10), ("b", 11))]
+    world.apply(desired(*wires))
+    a, b = wires
+    world.apply(desired(replace(a, vlan=11), replace(b, vlan=12), replace(a, name="c")))
+    assert {name: spec.vlan for name, spec in world.host.network.networks.items()} == {"a": 11, "b": 12, "c": 10}
+    ring = world.plan(desired(replace(a, vlan=12), replace(b, vlan=11), replace(a, name="c")))
+    assert "change one after the other" in refused(ring)
+
+
+def test_letting_go_of_a_management_uplink_asks_for_confirmation(world: World) -> None:
+    world.host = type(world.host)(uplinks=("eth0", "eth1"), management=("eth0",))
+    flat = Network(name="flat", kind="flat", uplink="eth0")
+    world.apply(desired(flat))
+    assert world.plan(desired(replace(flat, uplink="eth1"))).confirm

@@ -12,13 +12,17 @@ from .checks import check_network
 from .context import Context
 from .steps import Request, Step
 from .translate_port import collapsed
+from .wires import turns
 
 
 def plan_networks(context: Context) -> None:
+    turn = turns(context.before.networks, context.after.networks) if context.changes else {}
     for name, network in context.after.networks.items():
         ref = Ref(Kind.NETWORK, name)
         reading = context.observed.network_of.get(name)
         problem = check_network(network, context.facts)
+        if name in turn and turn[name] is None:
+            problem = "takes the wire of a network that takes its own in turn: change one after the other"
         if problem:
             context.problem(ref, problem)
             continue
@@ -36,10 +40,11 @@ def plan_networks(context: Context) -> None:
         if repair:
             summary = f"repair network {name}: {repair}"
         _touch_uplink(context, network)
+        _touch_uplink(context, context.before.networks.get(name, network))
         request = ApplyNetwork(network=spec)
         verb = "create" if reading is None else "change"
         step = Step(verb=verb, ref=ref, summary=summary, requests=(request,), undo=undo, volatile=True)
-        context.build.add(Phase.NETWORK, step)
+        context.build.add(Phase.NETWORK, step, turn.get(name) or 0)
     for name in context.differences[Kind.NETWORK].removed:
         if name in context.observed.network_of:
             _remove_network(context, name)
