@@ -224,3 +224,13 @@ def test_facts_of_a_simulated_host() -> None:
     facts = SimHost(hostname="hive", missing={"vlan": "why"}).facts()
     assert isinstance(facts, HostFacts)
     assert (facts.platform, facts.hostname, facts.missing) == ("sim", "hive", {"vlan": "why"})
+
+
+def test_the_cache_is_bounded_by_what_there_is() -> None:
+    world = World()
+    for number in range(20):
+        name = f"g{number}"
+        guest = Guest(name=name, nics=(Nic(port=f"{name}.n"),), cloud_init=CloudInit())
+        world.apply(desired(Network(name="n"), Port(name=f"{name}.n", network="n"), guest))
+    world.apply(Desired())
+    assert {name for _, name in world.cache._entries} <= {""}

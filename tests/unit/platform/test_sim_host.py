@@ -47,24 +47,24 @@ def host(clock: Clock) -> Iterator[SimHost]:
 
 
 def start(host: SimHost, **fields: Any) -> None:
-    host.perform(
-        [FOLDER, v.StartGuest(guest=sealed(v.GuestSpec(name="a", digest=NO_DIGEST, memory=64 * MIB, **fields)))]
-    )
+    spec = sealed(v.GuestSpec(name="a", digest=NO_DIGEST, memory=64 * MIB, **fields))
+    host.perform([FOLDER, v.StartGuest(guest=spec)])
 
 
 def state(host: SimHost) -> str:
     return observe(host).guest_of["a"].state
 
 
-@pytest.mark.parametrize(
-    ("action", "code", "done"),
-    [
-        ("fail", "failed", False),
-        ("full", "full", False),
-        ("helper-dies-before", "lost", False),
-        ("helper-dies-after", "lost", True),
-    ],
-)
+FAILURES = [
+    ("fail", "failed", False),
+    ("full", "full", False),
+    ("helper-dies-before", "lost", False),
+    ("helper-dies-after", "lost", True),
+]
+DEATHS = [("dies-before", False), ("dies-after", True), ("power-before", False), ("power-after", True)]
+
+
+@pytest.mark.parametrize(("action", "code", "done"), FAILURES)
 def test_a_request_fails(host: SimHost, action: str, code: str, done: bool) -> None:
     host.arm(Fault(action=action, at=2))
     # Readings do not count, they change nothing.
@@ -75,9 +75,7 @@ def test_a_request_fails(host: SimHost, action: str, code: str, done: bool) -> N
     host.perform([v.CreateGuestFolder(guest="b")])
 
 
-@pytest.mark.parametrize(
-    ("action", "done"), [("dies-before", False), ("dies-after", True), ("power-before", False), ("power-after", True)]
-)
+@pytest.mark.parametrize(("action", "done"), DEATHS)
 def test_the_caller_dies(host: SimHost, action: str, done: bool) -> None:
     boot = host.hello().boot_id
     host.arm(Fault(action=action, request=v.CreateGuestFolder))

@@ -9,6 +9,9 @@ from skep_helper.vocabulary import Rejected
 
 T = TypeVar("T")
 
+KINDS = ("network", "router", "port", "guest", "seed")
+"""Kinds of results that belong to one object; those of a whole state have the name ""."""
+
 
 class Cache:
     """One result per (kind, name), with the frozen inputs that it was made from.
@@ -36,7 +39,7 @@ class Cache:
             raise entry[1]
         return entry[1]  # type: ignore[return-value]
 
-    def keep_only(self, kind: str, names: frozenset[str] | set[str]) -> None:
-        """Forget the results of objects that are gone."""
-        for key in [key for key in self._entries if key[0] == kind and key[1] not in names]:
-            del self._entries[key]
+    def forget(self, name: str) -> None:
+        """Drop all results of an object that goes, so that a cache never grows beyond what there is."""
+        for kind in KINDS:
+            self._entries.pop((kind, name), None)

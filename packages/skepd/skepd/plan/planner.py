@@ -42,6 +42,9 @@ def plan(
     after = settle(before, after)
     cache = cache if cache is not None else Cache()
     context = Context(before, after, observed, facts, options or PlanOptions(), cache, render)
+    for difference in context.differences.values():
+        for name in difference.removed:
+            cache.forget(name)
     images = Images(context)
     images.plan_definitions()
     plan_networks(context)
