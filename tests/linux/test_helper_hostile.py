@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from hostile_requests import GUESTS, STORAGE, Hostile
-from skep_helper import codec, wire
+from skep_helper import codec, main, wire
 from skep_helper.vocabulary import CreateGuestFolder, ReadGuests, ReadStorage, Rejected, StartGuest
 from skepd.helper_client import HelperClient
 
@@ -202,3 +202,36 @@ def test_the_helper_is_small(helper: tuple[subprocess.Popen[bytes], Path]) -> No
     status = Path(f"/proc/{process.pid}/status").read_text()
     resident = int(status.split("VmRSS:")[1].split()[0])
     assert resident <= 25 * 1024, f"{resident} KiB resident"
+
+
+def test_a_second_helper_does_not_start(
+    helper: tuple[subprocess.Popen[bytes], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, folder = helper
+    client = HelperClient(folder / "run" / "helper.sock", patience=PATIENCE)
+    client.hello()
+    monkeypatch.setattr(main, "_PATIENCE", 0.0)
+    assert main.main(["--policy", str(folder / "policy.toml")]) == main.EX_OSERR
+    assert "another skep-helper serves" in capsys.readouterr().err
+    client.perform([ReadGuests()])
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ('pool = "relative"', "pool must be an absolute path"),
+        ('user = "nobody-of-that-name"', "does not exist on this host"),
+        ("colour = 1", "unknown key 'colour'"),
+    ],
+)
+def test_a_wrong_policy_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str, words: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(policy)
+    assert main.main(["--policy", str(path), "--check"]) != 0
+    assert words in capsys.readouterr().err
+    path.write_text('user = "nobody"')
+    assert main.main(["--policy", str(path), "--check"]) == 0
+    path.chmod(0o666)
+    assert main.main(["--policy", str(path), "--check"]) == main.EX_CONFIG
+    assert "writable by nobody else" in capsys.readouterr().err

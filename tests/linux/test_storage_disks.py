@@ -407,3 +407,21 @@ def test_a_forged_data_file_is_refused(lab: Lab, tmp_path: Path) -> None:
     options = f"data_file={tmp_path / 'data'},data_file_raw=on"
     tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, lab.disk("files", "root"), str(8 * MIB))
     refused(lab, GrowDisk(guest="files", disk="root", size=16 * MIB), "failed", "refers to another file")
+
+
+def test_at_start_what_is_half_done_is_swept(lab: Lab, tmp_path: Path) -> None:
+    lab.image("small", "1.0", "raw", bytes(2 * MIB))
+    lab.guest("files", CreateDisk(guest="files", disk="data", size=8 * MIB))
+    before = tree(lab.pool)
+    disks = lab.pool / "guests" / "files" / "disks"
+    (disks / ".more.new").write_text("half a disk")
+    (disks / ".more.lock").touch()
+    for place in (lab.pool / "trash" / f".{KEY}.doomed", lab.pool / "images" / "small" / ".2.0.doomed"):
+        place.mkdir()
+        (place / "file").touch()
+    storage.recover(lab.policy)
+    after = tree(lab.pool)
+    assert after.keys() == before.keys()
+    (disks / ".data.new").write_text("half a disk")
+    lab.ask(RemoveDisk(guest="files", disk="data", key=KEY))
+    assert os.listdir(disks) == []

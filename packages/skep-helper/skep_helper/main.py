@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 from . import __version__, log, paths, platforms, policy
@@ -17,6 +19,7 @@ from .vocabulary.fields import Rejected
 EX_UNAVAILABLE, EX_OSERR, EX_NOPERM, EX_CONFIG = 69, 71, 77, 78
 SOCKET_NAME = "helper.sock"
 _BACKLOG = 64
+_PATIENCE, _PAUSE = 15.0, 0.1
 
 
 def listen(path: Path, group: int) -> socket.socket:
@@ -39,6 +42,25 @@ def listen(path: Path, group: int) -> socket.socket:
     return listener
 
 
+def hold(path: Path) -> int:
+    """A lock beside the socket, held while this process lives: two helpers would not see each other's requests.
+
+    Waits a while for one that is just ending; raises Failure("busy").
+    """
+    with paths.open_folder(path.parent, create=True) as folder:
+        descriptor = folder.open(f"{path.name}.lock", os.O_RDWR | os.O_CREAT)
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(descriptor)
+                raise Failure("busy", f"another skep-helper serves {path}; stop it first") from None
+        time.sleep(_PAUSE)
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     try:
@@ -54,8 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
             print("skep-helper: must be started by root", file=sys.stderr)  # noqa: T201
             return EX_NOPERM
         os.umask(0o077)
+        path = options.socket or allowed.run / SOCKET_NAME
+        held = hold(path)
         platform.prepare(allowed)
-        listener = listen(options.socket or allowed.run / SOCKET_NAME, gid)
+        listener = listen(path, gid)
     except (Rejected, LookupError) as error:
         print(f"skep-helper: {error}", file=sys.stderr)  # noqa: T201
         return EX_CONFIG
@@ -64,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EX_OSERR
     log.line("started", version=__version__, platform=platform.name, pool=allowed.pool)
     Server(allowed, platform, listener, frozenset({0, uid})).run()
+    os.close(held)
     return 0
 
 

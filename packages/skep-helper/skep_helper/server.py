@@ -248,6 +248,8 @@ class Server:
             raise Rejected(f"{batch.kind()} is not a request that this host carries out")
         context = Context(policy=self._policy, peer_uid=batch.connection.uid)
         if type(request) in self._platform.long:
+            if self._stopping:
+                raise Failure("lost", "the helper is being restarted; repeat the request")
             if batch.cancelled:
                 raise Failure("cancelled", "cancelled before it began")
             self._start(batch, lambda job_context: handler(job_context, request), context, deadline_of(request))

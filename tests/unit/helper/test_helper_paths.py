@@ -108,3 +108,35 @@ def test_log_lines_cannot_be_forged(capfd: pytest.CaptureFixture[str]) -> None:
     assert written.count("\n") == 1
     assert "\x1b" not in written
     assert len(written) < 1000
+
+
+def test_everything_is_durable_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of syncs: content before the name, then the name."""
+    deeds: list[str] = []
+    for name in ("fsync", "rename", "unlink", "mkdir", "rmdir"):
+        real = getattr(os, name)
+
+        def noted(first: int | str, *more: object, _name: str = name, _real: object = real, **words: object) -> object:
+            place = os.path.basename(os.readlink(f"/proc/self/fd/{first}")) if isinstance(first, int) else first
+            deeds.append(f"{_name} {place}")
+            return _real(first, *more, **words)  # type: ignore[operator]
+
+        monkeypatch.setattr(os, name, noted)
+
+    def seen() -> list[str]:
+        found = [deed for deed in deeds if deed != "unlink .file.new"]
+        deeds.clear()
+        return found
+
+    with open_folder(tmp_path / "root", create=True) as root:
+        assert seen()[-3:] == ["mkdir root", "fsync root", f"fsync {tmp_path.name}"]
+        root.write("file", b"data")
+        assert seen() == ["fsync .file.new", "rename .file.new", "fsync root"]
+        with root.make("target") as target:
+            assert seen() == ["mkdir target", "fsync target", "fsync root"]
+            root.rename("file", target, "moved")
+            assert seen() == ["rename file", "fsync target", "fsync root"]
+            target.remove("moved")
+            assert seen() == ["unlink moved", "fsync target"]
+        root.remove_tree("target")
+        assert seen() == ["rmdir target", "fsync root"]

@@ -363,3 +363,14 @@ def test_many_threads_at_once(client: HelperClient) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda n: client.perform([PauseGuest(guest=f"g{n}")])[0]["pid"], range(300)))
     assert len(set(answers)) == 1
+
+
+def test_closing_the_client_ends_calls_of_other_threads(lab: Lab, client: HelperClient) -> None:
+    with ThreadPoolExecutor() as pool:
+        work = pool.submit(client.perform, [disk("patient")])
+        pid = lab.pid_of("files.patient.pid")
+        client.close()
+        error = work.exception(60)
+    assert isinstance(error, HostError)
+    assert error.code == "lost"
+    wait_for(lambda: not is_alive(pid), "nobody waits for it any more")

@@ -68,3 +68,4 @@ def prepare(policy: Policy) -> None:
 def recover(policy: Policy) -> None:
     """At start, beside the first requests: finish what a crash interrupted."""
     snapshots.finish_interrupted(policy)
+    folders.sweep(policy)

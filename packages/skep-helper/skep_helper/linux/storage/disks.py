@@ -190,6 +190,8 @@ def remove_disk(context: Context, request: RemoveDisk) -> None:
         trash = stack.enter_context(layout.pool_folder(policy, layout.TRASH))
         for part in (request.key, layout.DISKS, request.guest):
             trash = stack.enter_context(trash.make(part))
+        # What a killed CreateDisk left: nobody makes this disk now, the guest is held.
+        disks.remove(f".{request.disk}.new")
         source, target = (trash, disks) if request.undo else (disks, trash)
         _move(source, target, request.disk)
 

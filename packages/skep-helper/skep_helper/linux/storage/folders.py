@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
+from skep_helper import log
 from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
+from skep_helper.paths import Folder
 from skep_helper.policy import Policy
 from skep_helper.users import user_of
 from skep_helper.vocabulary import CreateGuestFolder, EmptyTrash, TrashGuestFolder, UntrashGuestFolder
@@ -75,6 +77,40 @@ def empty_trash(context: Context, request: EmptyTrash) -> None:
         if folder.exists(request.key):
             folder.rename(request.key, folder, doomed)
             folder.remove_tree(doomed)
+
+
+def sweep(policy: Policy) -> None:
+    """At start: remove what was half made or half removed when the helper died."""
+    with layout.pool_folder(policy, layout.GUESTS) as guests:
+        for guest_name in guests.names():
+            _sweep_guest(policy, guest_name)
+    with layout.pool_folder(policy, layout.TRASH) as bin:
+        _sweep_hidden(bin)
+    with layout.pool_folder(policy, layout.IMAGES) as images:
+        for name in images.names():
+            with suppress(FileNotFoundError), images.folder(name) as versions:
+                _sweep_hidden(versions)
+
+
+def _sweep_guest(policy: Policy, guest_name: str) -> None:
+    with suppress(FileNotFoundError), layout.pool_folder(policy, layout.GUESTS, guest_name, layout.DISKS) as disks:
+        if not any(name.startswith(".") for name in disks.names()):
+            return
+        try:
+            with layout.held_guest(policy, guest_name, unfinished=True, progress=_silent):
+                _sweep_hidden(disks)
+        except Failure as error:
+            log.line("unswept", guest=guest_name, reason=error)
+
+
+def _sweep_hidden(folder: Folder) -> None:
+    for name in folder.names():
+        if name.startswith("."):
+            folder.remove_tree(name)
+
+
+def _silent(done: int, total: int) -> None:
+    """At start nobody listens."""
 
 
 def trash_keys(policy: Policy) -> tuple[str, ...]:
