@@ -163,6 +163,16 @@ def test_slots_stay() -> None:
     assert [disk.slot for disk in settle(before, fixed).guests["g"].disks] == [9, 1]
 
 
+def test_slots_do_not_run_away() -> None:
+    state = Desired()
+    for turn in range(5):
+        disks = tuple(Disk(name=f"d{turn}-{number}", size=GIB) for number in range(20))
+        state = settle(state, desired(Guest(name="g", disks=disks)))
+        slots = {disk.slot for disk in state.guests["g"].disks}
+        assert len(slots) == 20
+        assert max(slot for slot in slots if slot is not None) < 44
+
+
 def test_digests_tell_specifications_apart() -> None:
     guest = Guest(name="a", disks=(Disk(name="d", size=GIB, slot=0),))
     one = guest_spec(guest, (), ())

@@ -9,12 +9,16 @@ One number space for all devices of a guest; a device is known by its disk name,
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 
 from skepd.model.desired import Desired
 from skepd.model.objects import Disk, Guest, Media, Nic
 
 Device = Disk | Nic | Media
+
+_MANY = 32
+"""Buses are finite (44 slots with QEMU as skep-helper starts it)."""
 
 
 def settle(before: Desired, after: Desired) -> Desired:
@@ -79,8 +83,7 @@ def _devices(guest: Guest) -> Iterable[tuple[tuple[str, str], Device]]:
 
 
 def _free(taken: set[int], kept: Iterable[int | None]) -> int:
+    """The lowest slot that nobody has or had; from _MANY on one that a device had which goes."""
     held = {*taken, *kept}
-    number = 0
-    while number in held:
-        number += 1
-    return number
+    free = next(number for number in itertools.count() if number not in held)
+    return free if free < _MANY else next(number for number in itertools.count() if number not in taken)
