@@ -83,11 +83,14 @@ class World:
         if step.text is not None:
             self._write(step.text.ref, step.text.after)
         if isinstance(step.work, PullImage):
-            if (step.work.image, step.work.version) not in observe(self.host).image_of:
-                self.host.add_image(step.work.image, step.work.version, GIB)
+            self._pull(step.work)
         if isinstance(step.work, AwaitGate):
             state = {guest.name: guest.state for guest in observe(self.host).guests}
             assert state[step.work.guest] == "running"
+
+    def _pull(self, work: PullImage) -> None:
+        if (work.image, work.version) not in observe(self.host).image_of:
+            self.host.add_image(work.image, work.version, GIB)
 
     def _write(self, ref: Ref, text: str | None) -> None:
         if text is None:

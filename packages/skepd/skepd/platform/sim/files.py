@@ -74,7 +74,8 @@ class SimFiles:
 
     def names(self, folder: Path) -> list[str]:
         with self._lock:
-            return sorted(path.name for path in self._names if path.parent == folder)
+            depth = len(folder.parts)
+            return sorted({path.parts[depth] for path in self._names if folder in path.parents})
 
     def fsync_folder(self, folder: Path) -> None:
         with self._changing():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import tempfile
@@ -351,8 +350,3 @@ class SimStorage:
             seed_digest=folder.seed_digest,
             promoted_here=folder.promoted,
         )
-
-
-def copied(folder: Folder) -> Folder:
-    """A folder as it is now, for a replica elsewhere."""
-    return copy.deepcopy(folder)
