@@ -235,3 +235,10 @@ def test_memory_of_the_host_is_not_given_twice(site: Lab) -> None:
     with pytest.raises(Failure, match="MiB are free") as refused:
         site.start("huge", memory=1 << 44)
     assert refused.value.code == "full"
+
+
+def test_a_guest_without_a_screen_says_so(site: Lab) -> None:
+    site.start("blind")
+    with pytest.raises(Failure, match="no screen"):
+        site.open(OpenScreen(guest="blind"))
+    site.do(StopGuest(guest="blind", timeout=0))

@@ -142,3 +142,18 @@ def test_the_last_words_reach_viewers(tmp_path: Path) -> None:
         line.close()
         assert viewer.recv(100) == b"Power down."
         assert viewer.recv(100) == b""
+
+
+def test_a_full_disk_costs_history_and_nothing_else(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with line.open(writer=True) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(line.history, "append", full)
+            line.say(b"lost")
+        line.say(b"kept")
+        writer.send(b"typed")
+        line.turn()
+        assert writer.recv(100) == b"kept"
+        assert line.heard() == b"typed"

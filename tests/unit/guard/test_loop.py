@@ -86,3 +86,19 @@ def test_a_watch_ended_in_the_same_round_is_not_called() -> None:
     for pair in pairs:
         for end in pair:
             end.close()
+
+
+def test_a_fault_in_one_task_ends_no_other() -> None:
+    loop = Loop()
+
+    def broken() -> Task:
+        yield loop.sleep(0)
+        raise KeyError("surprise")
+
+    def sound() -> Task:
+        yield loop.sleep(0.01)
+        return "done"
+
+    fault = loop.start(broken())
+    assert finish(loop, sound()).value == "done"
+    assert isinstance(fault.error, KeyError)

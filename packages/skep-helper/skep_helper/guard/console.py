@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 
 from .history import History
 from .loop import READ, WRITE, Loop
@@ -53,7 +54,11 @@ class Console:
         if not data:
             self._loop.unwatch(self._output)
             return False
-        self._history.append(data)
+        try:
+            self._history.append(data)
+        except OSError as error:
+            # A full disk costs history, never the guest or its guard.
+            sys.stderr.write(f"{len(data)} bytes of serial output are lost: {error}\n")
         for viewer in tuple(self._viewers.values()):
             self._feed(viewer)
         return True

@@ -7,6 +7,7 @@ import fcntl
 import importlib
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ DRIVERS = ("skep_helper.linux.qemu.driver",)
 """Modules with a Driver class, see skep_helper.linux.qemu.driver."""
 _MAX_LOG = 256 * 1024
 _PIPE = 1 << 20
+_RETRY = 5.0
 
 
 def driver_module(name: object) -> Any:
@@ -49,7 +51,11 @@ class Guard:
         self.driver.ended.then(lambda _: self.loop.later(0, self.loop.stop))
 
     def save(self) -> None:
-        state.write(self.folder, self.record)
+        try:
+            state.write(self.folder, self.record)
+        except OSError as error:
+            sys.stderr.write(f"the state cannot be written, trying again: {error}\n")
+            self.loop.later(_RETRY, self.save)
 
     def close(self) -> None:
         """After the end: let consoles have the last output, leave nothing but the state and the history."""
@@ -147,6 +153,8 @@ class Guard:
         raise GuardError("unsupported", f"this guest's guard does not know {operation!r:.40}; restart the guest")
 
     def _screen(self) -> Task:
+        if not self.record.get("screen", True):
+            raise GuardError("missing", "this guest has no screen")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours:
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import selectors
+import sys
 import time
 from collections.abc import Callable, Generator
 from typing import Any
@@ -102,7 +103,9 @@ class Loop:
                     awaited = task.send(None if arrived is None else arrived.value)
             except StopIteration as end:
                 outcome.succeed(end.value)
-            except (GuardError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - the outcome carries it; one task must not end the others
+                if not isinstance(error, GuardError | OSError):
+                    sys.excepthook(type(error), error, error.__traceback__)
                 outcome.fail(error)
             else:
                 awaited.then(step)

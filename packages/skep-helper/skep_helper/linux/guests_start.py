@@ -54,7 +54,7 @@ def _check(policy: Policy, spec: GuestSpec) -> None:
 
 def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> dict[str, Any]:
     """Open everything and say how the guard is to start QEMU."""
-    detached = _still_detached(spec, home)
+    detached = _still_detached(policy, spec, home)
     disks = disk_sources(policy, home, spec)
     media = media_sources(policy, spec.media, detached)
     keys = command.keys(spec, disks, media)
@@ -88,14 +88,17 @@ def _record(spec: GuestSpec, home: Folder, accelerator: str, uid: int) -> dict[s
     return {
         "guest": spec.name, "digest": spec.digest, "memory": spec.memory, "driver": DRIVER, "uid": uid,
         "accelerator": accelerator, "state": "stopped", "pid": 0, "start": 0, "started": 0.0, "ending": "",
-        "ended": 0.0, "reboots": 0, "message": "", "frozen": False, "serial_start": -1,
+        "ended": 0.0, "reboots": 0, "message": "", "frozen": False, "screen": spec.screen, "serial_start": -1,
         "history": home.shown(SERIAL), "detached_file": home.shown(DETACHED),
     }  # fmt: skip
 
 
-def _still_detached(spec: GuestSpec, home: Folder) -> list[str]:
+def _still_detached(policy: Policy, spec: GuestSpec, home: Folder) -> list[str]:
     """Media that an earlier reboot detached. One that has left the definition since may come back to be used anew."""
     listed = read_json(home, DETACHED, [])
+    last = state.read(state.Folder(str(policy.run), spec.name))
+    if last is not None:  # the guard could not write the file, on a full disk
+        listed += [key for key in last["detached"] if key not in listed]
     defined = {medium_key(medium) for medium in spec.media if medium.until_reboot}
     kept = [key for key in listed if key in defined]
     if kept != listed:

@@ -74,8 +74,10 @@ class Driver:
             self._finish("unknown", "it ended while no guard ran")
             return
         self._open_errors()
+        self._state["state"] = "running"  # until QEMU says otherwise; nobody stops it any more
         yield from self._attach()
-        yield from self.disks.thaw()
+        if not self.ended.done:
+            yield from self.disks.thaw()
 
     def stop(self, timeout: float, force: bool, wanted: Callable[[], bool]) -> Task:
         """Press the power button until the guest is off; end it at the timeout, if force. wanted(): whether the one
@@ -83,7 +85,6 @@ class Driver:
         deadline = time.monotonic() + timeout
         if timeout and self._state["state"] == "paused":
             yield from self.resume()
-        before = self._state["state"]
         self._state["state"] = "stopping"
         self._changed()
         while (left := deadline - time.monotonic()) > 0 and wanted() and not self.ended.done:
@@ -98,7 +99,8 @@ class Driver:
         if force and wanted():
             yield from self.end("killed", f"it did not shut down within {timeout:.0f} s" if timeout else "")
             return
-        self._state["state"] = before
+        self._state["state"] = "running"
+        yield from self._settle()
         self._changed()
         raise GuardError("timeout", f"the guest did not shut down within {timeout:.0f} s and runs on")
 
@@ -186,7 +188,7 @@ class Driver:
         if name == "RESET" and data.get("guest"):
             self._state["reboots"] += 1
             self._changed()
-            self._loop.start(self.disks.detach_media())
+            self._loop.start(self.disks.detach_media()).then(self._tell)
         elif name == "BLOCK_IO_ERROR":
             full = " (no space left on the host)" if data.get("nospace") else ""
             nodes = {node: name for name, (node, _) in self._state["disks"].items()}
@@ -196,7 +198,13 @@ class Driver:
             if data.get("reason") == "host-signal" and not self._state["ending"]:
                 self._state.update(ending="killed", message="QEMU was told to end by a signal")
                 self._changed()
-            self._loop.start(self._settle())
+            self._loop.start(self._settle()).then(self._tell)
+
+    def _tell(self, outcome: Future) -> None:
+        """What failed with nobody waiting for it is told by the next reading; a lost monitor by QEMU's end."""
+        if outcome.error is not None and getattr(outcome.error, "code", "") != "lost":
+            self._state["message"] = str(outcome.error)
+            self._changed()
 
     def _lost(self) -> None:
         """The monitor closed. QEMU is ending, and its process will say so; or it dropped us: connect again."""
