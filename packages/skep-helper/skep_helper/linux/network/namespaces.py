@@ -7,6 +7,7 @@ helper in the wrong stack. Sockets, tun descriptors and processes made in it bel
 from __future__ import annotations
 
 import contextlib
+import errno
 import ctypes
 import os
 import threading
@@ -19,7 +20,10 @@ from . import names
 
 CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
+MS_SHARED = 0x100000
 MNT_DETACH = 2
+FOLDER_SOURCE = "skep-netns"
+"""What the mount of the namespaces' folder is called when we made it, and so may take it away."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _Result = TypeVar("_Result")
@@ -91,7 +95,7 @@ def unshare() -> None:
 def create(name: str) -> int:
     """Make a namespace and mount it at its name; returns its number. Raises OSError."""
     path = names.NAMESPACES / name
-    path.parent.mkdir(mode=0o755, exist_ok=True)
+    _make_folder(path.parent)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
 
@@ -110,8 +114,47 @@ def remove(name: str) -> None:
     if inode(name):
         _check(_libc.umount2(os.fsencode(path), MNT_DETACH), f"unmounting {path}")
     path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # others' namespaces may be in it; an empty folder is as good as none
-        names.NAMESPACES.rmdir()
+    _remove_folder(names.NAMESPACES)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder a mount point, as ip-netns(8) expects it.
+
+    Without one, the first ``ip netns add`` of an administrator would bind the folder over itself, and our mounts
+    below could never be taken away again.
+    """
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if _mount_source(folder) is None:
+        source, target = FOLDER_SOURCE.encode(), os.fsencode(folder)
+        _check(_libc.mount(source, target, b"tmpfs", 0, b"mode=755,size=1m"), f"mounting {folder}")
+        _check(_libc.mount(b"none", target, None, MS_SHARED, None), f"sharing {folder}")
+
+
+def _remove_folder(folder: Path) -> None:
+    """Take away an empty folder that is ours; others' namespaces may be in it, and then it stays."""
+    try:
+        if any(folder.iterdir()):
+            return
+        source = _mount_source(folder)
+        if source == FOLDER_SOURCE:
+            _check(_libc.umount2(os.fsencode(folder), 0), f"unmounting {folder}")
+        if source in (FOLDER_SOURCE, None):
+            folder.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+
+
+def _mount_source(folder: Path) -> str | None:
+    """What is mounted on a folder, None for nothing (proc_pid_mountinfo(5))."""
+    source = None
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        words = line.split()
+        if words[4] == str(folder):
+            source = words[words.index("-") + 2]
+    return source
 
 
 def write_sysctl(path: str, value: str) -> None:
