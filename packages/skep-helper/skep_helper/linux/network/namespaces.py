@@ -7,8 +7,8 @@ helper in the wrong stack. Sockets, tun descriptors and processes made in it bel
 from __future__ import annotations
 
 import contextlib
-import errno
 import ctypes
+import errno
 import os
 import threading
 from collections.abc import Callable
