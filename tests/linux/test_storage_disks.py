@@ -343,7 +343,7 @@ def test_qemu_img_runs_without_privilege_and_sees_no_path(lab: Lab, monkeypatch:
     monkeypatch.setenv("SECRET", "in the environment")
     lab.guest("files")
     with pytest.raises(Failure):
-        lab.ask(CreateDisk(guest="files", disk="data", size=8 * MIB))
+        lab.ask(CreateDisk(guest="files", disk="data", size=8 * MIB, edition="full"))
     told = errors[0].decode()
     uid = str(lab.policy.guest_uids[1])
     assert told.split()[:2] == [uid, uid]
@@ -425,3 +425,26 @@ def test_at_start_what_is_half_done_is_swept(lab: Lab, tmp_path: Path) -> None:
     (disks / ".data.new").write_text("half a disk")
     lab.ask(RemoveDisk(guest="files", disk="data", key=KEY))
     assert os.listdir(disks) == []
+
+
+@pytest.mark.parametrize("size", [MIB, 512 * MIB, 512 * MIB + 512, 1 << 40, 256 << 40])
+def test_qemu_finds_nothing_wrong_with_disks_that_we_write(lab: Lab, size: int) -> None:
+    lab.image("small", "1.0", "raw", b"\7" * MIB)
+    lab.guest("files", CreateDisk(guest="files", disk="blank", size=size))
+    lab.ask(CreateDisk(guest="files", disk="root", size=size, image="small", version="1.0"))
+    for name in ("blank", "root"):
+        path = lab.disk("files", name)
+        assert "No errors" in tool("qemu-img", "check", path)
+        tool("qemu-io", "-f", "qcow2", "-c", f"write -P 3 {size - 512} 512", path)
+        assert "No errors" in tool("qemu-img", "check", path)
+        assert holds(path, 3, size - 512, 512)
+        assert json.loads(tool("qemu-img", "info", "--output=json", path))["virtual-size"] == size
+
+
+def test_sizes_are_whole_sectors(lab: Lab) -> None:
+    for format in ("qcow2", "raw"):
+        odd = CreateDisk(guest="files", disk=f"odd-{format}", size=MIB + 1, format=format)
+        lab.guest("files", odd)
+        lab.ask(odd)
+        lab.ask(GrowDisk(guest="files", disk=odd.disk, size=MIB + 2))
+    assert {disk.size for disk in lab.folder("files").disks} == {MIB + 512}

@@ -12,7 +12,17 @@ from skep_helper.paths import Folder
 from skep_helper.vocabulary import CreateDisk, Rejected
 
 from . import copying, layout, qcow2, records, tool
-from .disks import OpenDisk, disks_folder, file_of, held_disk, open_image, opened, require_space, virtual_size
+from .disks import (
+    OpenDisk,
+    disks_folder,
+    file_of,
+    held_disk,
+    open_image,
+    opened,
+    require_space,
+    virtual_size,
+    whole_sectors,
+)
 from .records import DiskRecord
 
 
@@ -47,7 +57,8 @@ def create_disk(context: Context, request: CreateDisk) -> None:
             linked=_linked(request, source),
         )
         least = source.size() if source else 0
-        order = _Order(context=context, request=request, size=request.size or least, record=record, source=source)
+        size = whole_sectors(request.size or least)
+        order = _Order(context=context, request=request, size=size, record=record, source=source)
         if file_of(disks, request.disk):
             _require_equal(order, disks)
             return
@@ -103,7 +114,7 @@ def _require_equal(order: _Order, disks: Folder) -> None:
     request = order.request
     with opened(order.context.policy, disks, request.disk) as disk:
         size = disk.size()
-        right_size = size == request.size if request.size else size >= order.size
+        right_size = size == order.size if request.size else size >= order.size
         if disk.record != order.record or disk.format != request.format or not right_size:
             raise Failure(
                 "exists",
@@ -162,8 +173,7 @@ def _link(order: _Order, target: int, source: OpenDisk) -> None:
     name, _, version = order.record.image.partition(":")
     with layout.image_folder(order.context.policy, name, version) as folder:
         base = folder.shown(layout.IMAGE)
-    arguments = ["create", "-q", "-f", "qcow2", "-b", base, "-F", source.format, "-u"]
-    order.run([*arguments, f"/dev/fd/{target}", str(order.size)], (target,), "making")
+    qcow2.write_empty(target, order.size, (base, source.format))
 
 
 def _blank(order: _Order, target: int) -> None:
@@ -173,9 +183,11 @@ def _blank(order: _Order, target: int) -> None:
         if full:
             os.posix_fallocate(target, 0, order.size)
         return
-    options = ["-o", "preallocation=falloc"] if full else []
-    arguments = ["create", "-q", "-f", "qcow2", *options, f"/dev/fd/{target}", str(order.size)]
-    order.run(arguments, (target,), "making")
+    if not full:
+        qcow2.write_empty(target, order.size)
+        return
+    arguments = ["create", "-q", "-f", "qcow2", "-o", "preallocation=falloc"]
+    order.run([*arguments, f"/dev/fd/{target}", str(order.size)], (target,), "making")
 
 
 def _convert(order: _Order, target: int, source: OpenDisk) -> None:

@@ -17,6 +17,7 @@ from . import layout, qcow2, records, tool
 from .records import DiskRecord, ImageRecord
 
 FORMATS = ("qcow2", "raw")
+_SECTOR = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,11 @@ class OpenDisk:
     def size(self) -> int:
         """Virtual size in bytes; raises Failure when the file is damaged."""
         return virtual_size(self.format, self.descriptor, f"disk {self.name}")
+
+
+def whole_sectors(size: int) -> int:
+    """Bytes, rounded up to what a disk can have."""
+    return -(-size // _SECTOR) * _SECTOR
 
 
 def _require_alone(format: str, descriptor: int, what: str) -> None:
@@ -141,14 +147,14 @@ def grow_disk(context: Context, request: GrowDisk) -> None:
         disks = stack.enter_context(disks_folder(folder))
         stack.enter_context(held_disk(context, disks, request.disk))
         disk = stack.enter_context(opened(policy, disks, request.disk))
-        size = disk.size()
-        if request.size < size:
+        size, wanted = disk.size(), whole_sectors(request.size)
+        if wanted < size:
             raise Failure("conflict", f"{what} has {size} bytes; a disk never shrinks to {request.size}")
-        if request.size > size:
+        if wanted > size:
             if guard.is_running(policy, request.guest):
-                guard.grow(policy, request.guest, request.disk, request.size)
+                guard.grow(policy, request.guest, request.disk, wanted)
             else:
-                _grow_file(context, disk, request.size, what)
+                _grow_file(context, disk, wanted, what)
         os.fsync(disk.descriptor)
 
 
