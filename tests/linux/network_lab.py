@@ -8,6 +8,7 @@ import itertools
 import os
 import select
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from skep_helper.vocabulary import (
 
 DIGEST = "0123456789abcdef"
 _VNET_HEADER = 10
+_EVERY_TYPE = 3
 _SAFETY = 10.0
 """Seconds after which a frame that must come counts as lost; nothing is asserted about time."""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -112,6 +114,28 @@ class Guest:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+class Wire:
+    """The far end of an interface of the host: reads and writes frames on it."""
+
+    def __init__(self, interface: str) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERY_TYPE))
+        self._socket.bind((interface, _EVERY_TYPE))
+        self._socket.settimeout(_SAFETY)
+
+    def send(self, frame: bytes) -> None:
+        self._socket.send(frame)
+
+    def until(self, mark: bytes) -> bytes:
+        """The first frame that holds mark and came in (not what was sent from here)."""
+        while True:
+            frame, origin = self._socket.recvfrom(70_000)
+            if mark in frame and origin[2] != socket.PACKET_OUTGOING:
+                return frame
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class Lab:

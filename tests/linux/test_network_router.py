@@ -144,7 +144,7 @@ def test_a_missing_part_is_named_and_made_again(world: World) -> None:
 
 def test_refusals(world: World) -> None:
     world.router()
-    with pytest.raises(Failure, match="is used by .*: remove them first"):
+    with pytest.raises(Failure, match=r"is used by .*: remove them first"):
         world.lab.do(RemoveNetwork(network=world.legs[1].network))
     with pytest.raises(Rejected, match="only IPv4"):
         world.router(floating=(FloatingAddress(outside="2001:db8::1", inside="2001:db8::2"),))

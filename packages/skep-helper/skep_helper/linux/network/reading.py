@@ -36,13 +36,8 @@ def read_networks(context: Context, request: ReadNetworks) -> NetworkReading:
     stacks = {record.spec.name: _read(names.network_namespace(record.spec.name), record.inode) for record in networks}
     return NetworkReading(
         networks=tuple(
-            _stack(
-                record.spec.name,
-                record.spec.digest,
-                record.done,
-                _missing(policy, record, stacks[record.spec.name], host),
-            )
-            for record in networks
+            _stack(network.spec.name, network.spec.digest, network.done, _missing(policy, network, stack, host))
+            for network, stack in zip(networks, stacks.values(), strict=True)
         ),
         ports=tuple(_port(port, stacks.get(port.spec.network)) for port in records.ports()),
         routers=tuple(
