@@ -6,6 +6,7 @@ Nothing is promised to be on disk before fsync of the file (its content) and fsy
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -87,9 +88,16 @@ def replace(files: Files, path: Path, data: bytes) -> None:
 
 
 def discard(files: Files, path: Path) -> None:
-    """Remove a file durably; nothing happens when there is none."""
-    try:
+    """Remove a file durably; nothing happens when there is none.
+
+    The folder is synced also when the file is gone already: whoever removed it may have died before it was durable.
+    """
+    with suppress(FileNotFoundError):
         files.remove(path)
-    except FileNotFoundError:
-        return
-    files.fsync_folder(path.parent)
+    with suppress(FileNotFoundError):
+        files.fsync_folder(path.parent)
+
+
+def temporary(name: str) -> bool:
+    """Whether `replace` gave a file this name: left by a crash, it holds nothing that anybody relies upon."""
+    return name.startswith(".") and name.endswith(".new")

@@ -1,24 +1,39 @@
-"""Runs the steps of one operation: stage after stage, each step journalled; undoes them when one fails."""
+"""Runs the steps of one operation: stage after stage, each step journalled; undoes them when one fails.
+
+A plan has a turning point: its first step that cannot be undone. Up to there everything can be taken back; once
+such a step has done something there is only the way forward.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
 from skepd.host import Host, HostError
+from skepd.model.errors import DefinitionError
+from skepd.model.names import Ref
 from skepd.plan.steps import Step, TextChange, Work
 
 from .journal import Journal
 
 LOST_TRIES = 5
-"""How often a step is repeated when the helper goes away in the middle of it (it is restarted by then)."""
+"""How often a step is tried when the helper goes away in the middle of it (it is restarted by then)."""
+LOST_SECONDS = (0.2, 5.0)
+"""How long is waited before it is asked again: at first, and at most."""
+_NOTHING_DONE = frozenset({"rejected", "busy", "missing", "exists", "conflict", "full", "unsupported"})
+"""Codes of a HostError that say that the request did nothing."""
 
 
 class Cancelled(Exception):
     """Somebody cancelled the operation."""
+
+
+class Interrupted(Exception):
+    """skepd is stopping. The journal says how far the operation came; the next start goes on from there."""
 
 
 class StepFailed(Exception):
@@ -45,7 +60,10 @@ Worker = Callable[[Host, Work, Callable[[int, int], None], Callable[[], bool]], 
 
 @dataclass(kw_only=True)
 class Executor:
-    """Carries out a journalled plan. parallel: how many steps of one stage run at the same time."""
+    """Carries out a journalled plan. parallel: how many steps of one stage run at the same time.
+
+    cancelled: whether to stop and undo. stopping: whether skepd ends, so that no further step begins.
+    """
 
     host: Host
     texts: Texts
@@ -53,64 +71,156 @@ class Executor:
     observer: Observer
     journal: Journal
     cancelled: Callable[[], bool]
+    stopping: Callable[[], bool] = lambda: False
+    sleep: Callable[[float], None] = time.sleep
     parallel: int = 4
+    _doubtful: set[int] = field(default_factory=set)
 
     def run(self) -> None:
-        """Do every step that is not done. Raises StepFailed or Cancelled; what was done stays done until `undo`."""
-        record = self.journal.record
-        waiting = [number for number in range(len(record.steps)) if number not in record.done]
-        for number in record.done:
+        """Do every step before the turning point. Raises StepFailed, Cancelled or Interrupted; what was done stays
+        done until `undo`."""
+        for number in sorted(self.journal.record.done):
             self.observer.step(number, "done")
-        for _, numbers in groupby(waiting, key=lambda number: record.steps[number].stage):
-            self._stage(list(numbers))
+        for number in sorted(self.journal.record.skipped):
+            self.observer.step(number, "skipped")
+        for numbers in self._stages(0, self._turning_point):
+            self._stage(numbers)
+
+    def finish(self) -> list[str]:
+        """Do the steps from the turning point on. Returns what failed with no way back, a sentence each.
+
+        Raises StepFailed or Cancelled only as long as everything can still be undone.
+        """
+        problems: list[str] = []
+        for numbers in self._stages(self._turning_point, len(self.journal.record.steps)):
+            if problems:
+                # What was to follow a failed step is not done (a start after a rollback); removals are independent.
+                numbers = [number for number in numbers if self.journal.record.steps[number].undo is None]
+            failures = self._stage(numbers, go_on=True)
+            if failures and not self._no_way_back():
+                raise failures[0]
+            problems += [str(failure) for failure in failures]
+        return problems
+
+    def repair(self) -> list[str]:
+        """Do every step that can be done: one that fails holds up what is done to the same object and nothing else.
+
+        Returns what failed, a sentence each. Nothing is undone: a repaired part is better than none.
+        """
+        failed: set[Ref] = set()
+        problems: list[str] = []
+        steps = self.journal.record.steps
+        for numbers in self._stages(0, len(steps)):
+            for number in numbers:
+                if steps[number].ref in failed:
+                    self.observer.step(number, "skipped")
+            going = [number for number in numbers if steps[number].ref not in failed]
+            failures = self._stage(going, go_on=True)
+            failed |= {steps[failure.number].ref for failure in failures}
+            problems += [str(failure) for failure in failures]
+        return problems
 
     def undo(self) -> list[str]:
-        """Undo what was started, in reverse. Returns what could not be undone, a sentence each."""
+        """Undo what was started, in reverse. Returns what could not be undone, a sentence each.
+
+        Waits for a helper that went away for as long as it takes: half undone is no state to leave things in.
+        Raises Interrupted.
+        """
         record, problems = self.journal.record, []
-        for number in sorted(record.started - record.undone, reverse=True):
+        for number in sorted(record.started - record.undone - record.skipped, reverse=True):
+            if self.stopping():
+                raise Interrupted
             try:
                 self._undo_step(number, record.steps[number])
-            except (HostError, OSError) as error:
+                self.journal.undone(number)
+            except (HostError, OSError, DefinitionError) as error:
                 problems.append(f"{record.steps[number].summary}: {error}")
                 self.observer.log(f"could not undo: {problems[-1]}")
                 continue
-            self.journal.undone(number)
             self.observer.step(number, "undone")
         return problems
 
-    def _stage(self, numbers: list[int]) -> None:
-        if len(numbers) == 1 or self.parallel == 1:
-            for number in numbers:
-                self._step(number)
-            return
+    # --- stages ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _turning_point(self) -> int:
+        steps = self.journal.record.steps
+        return next((number for number, step in enumerate(steps) if step.undo is None), len(steps))
+
+    def _no_way_back(self) -> bool:
+        record = self.journal.record
+        return any(record.steps[number].undo is None for number in record.done | self._doubtful)
+
+    def _stages(self, begin: int, end: int) -> Iterable[list[int]]:
+        record = self.journal.record
+        waiting = [number for number in range(begin, end) if number not in record.done | record.skipped]
+        for _, numbers in groupby(waiting, key=lambda number: record.steps[number].stage):
+            yield list(numbers)
+
+    def _stage(self, numbers: list[int], go_on: bool = False) -> list[_Failure]:
+        """Raises the first failure, or with go_on tries every step and returns the failures."""
+        if len(numbers) <= 1 or self.parallel == 1:
+            return self._one_by_one(numbers, go_on)
         with ThreadPoolExecutor(self.parallel, "skep-step") as pool:
-            futures = [pool.submit(self._step, number) for number in numbers]
-            _, unfinished = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in unfinished:
-                future.cancel()
+            futures: list[Future[None]] = [pool.submit(self._step, number) for number in numbers]
+            if not go_on:
+                _, unfinished = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in unfinished:
+                    future.cancel()
         # Leaving the pool has waited for steps under way: they are done or failed now, and undo knows them.
+        failures = []
         for future in futures:
-            if not future.cancelled():
-                future.result()
+            try:
+                if not future.cancelled():
+                    future.result()
+            except _Failure as failure:
+                if not go_on:
+                    raise
+                failures.append(failure)
+        return failures
+
+    def _one_by_one(self, numbers: list[int], go_on: bool) -> list[_Failure]:
+        failures = []
+        for number in numbers:
+            try:
+                self._step(number)
+            except _Failure as failure:
+                if not go_on:
+                    raise
+                failures.append(failure)
+        return failures
+
+    # --- one step -------------------------------------------------------------------------------------------------
 
     def _step(self, number: int) -> None:
         step = self.journal.record.steps[number]
-        if self.cancelled():
+        if self.stopping():
+            raise Interrupted
+        if self._is_cancelled():
             raise Cancelled
-        self.journal.started(number)
-        self.observer.step(number, "running")
         try:
+            self.journal.started(number)
+            self.observer.step(number, "running")
             self._carry_out(number, step)
+            self.journal.done(number)
+        except Interrupted:
+            raise
         except Cancelled:
+            if self.stopping() and not self._is_cancelled():
+                raise Interrupted from None
             self.observer.step(number, "failed")
             raise
         except Exception as error:
             self.observer.step(number, "failed")
-            if self.cancelled():
+            if not (isinstance(error, HostError) and error.code in _NOTHING_DONE):
+                self._doubtful.add(number)
+            if self._is_cancelled():
                 raise Cancelled from error
-            raise StepFailed(f"{step.summary}: {error}") from error
-        self.journal.done(number)
+            raise _Failure(f"{step.summary}: {error}", number) from error
         self.observer.step(number, "done")
+
+    def _is_cancelled(self) -> bool:
+        return self.cancelled() and not self._no_way_back()
 
     def _carry_out(self, number: int, step: Step) -> None:
         def progress(done: int, total: int) -> None:
@@ -118,36 +228,56 @@ class Executor:
 
         if step.text is not None:
             self.texts.write(step.text)
-        if step.work is not None:
-            self.worker(self.host, step.work, progress, self.cancelled)
+        work = step.work
+        if work is not None:
+            given_up = lambda: self.stopping() or self._is_cancelled()  # noqa: E731
+            self._patiently(lambda: self.worker(self.host, work, progress, given_up), LOST_TRIES)
         if step.requests:
-            self._perform(step.requests, progress)
+            self._patiently(lambda: self.host.perform(step.requests, progress), LOST_TRIES)
 
-    def _perform(self, requests: tuple[object, ...], progress: Callable[[int, int], None] | None = None) -> None:
-        for remaining in reversed(range(LOST_TRIES)):
+    def _patiently(self, act: Callable[[], object], tries: int | None) -> None:
+        """Do it again when the helper went away meanwhile: everything may be repeated. tries None: for ever."""
+        pause, longest = LOST_SECONDS
+        while True:
             try:
-                self.host.perform(requests, progress)
+                act()
                 return
             except HostError as error:
-                if error.code != "lost" or remaining == 0:
+                undoing = tries is None
+                # A cancel that came late hits the undoing that it asked for.
+                if error.code != "lost" and not (undoing and error.code == "cancelled"):
                     raise
+                if tries is not None:
+                    tries -= 1
+                    if tries == 0:
+                        raise
+                if self.stopping():
+                    raise Interrupted from error
                 self.observer.log(f"the helper went away ({error}); asking again")
+            self.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    # --- undoing --------------------------------------------------------------------------------------------------
 
     def _undo_step(self, number: int, step: Step) -> None:
         if step.text is not None:
             change = step.text
             self.texts.write(TextChange(ref=change.ref, before=change.after, after=change.before))
-        if step.undo is None:
-            if number in self.journal.record.done:
-                raise HostError("failed", "this step cannot be undone")
-            return
-        if step.undo:
-            self._undo_requests(step)
+        if step.undo is None and number in self.journal.record.done:
+            raise HostError("failed", "this step cannot be undone")
+        for request in step.undo or ():
+            self._undo_request(request)
 
-    def _undo_requests(self, step: Step) -> None:
+    def _undo_request(self, request: object) -> None:
         """What is missing already needs no undoing: the step may have failed before it made anything."""
         try:
-            self._perform(step.undo or ())
+            self._patiently(lambda: self.host.perform((request,)), None)
         except HostError as error:
             if error.code != "missing":
                 raise
+
+
+class _Failure(StepFailed):
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number

@@ -1,27 +1,41 @@
 """The journal of one operation: the whole plan before its first step, then a line for each thing that happened.
 
-A journal without an end line is an operation that a crash cut off. Lines are fsynced before what they announce is
-relied upon; a torn last line (power loss in the middle of an append) counts as not written.
+A journal that is there is an operation that a crash cut off. What must be on disk before one goes on, and so is
+fsynced: the whole plan before the first step; that a step begins, before it acts; that undoing begins, before
+anything is undone; a confirmation, before the user is told. The other lines need no fsync of their own:
+
+- "done" is made durable by the next "started" of this file. Until then repeating the step does no harm, for nothing
+  has come after it.
+- "undone" only saves work: undoing twice does what undoing once does.
+- "confirming" ends as an operation does that was cut off before it: both are undone.
+
+A torn last line (power loss in the middle of an append) counts as not written.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skepd.files import Files, discard, replace
+from skepd.files import Files, discard, replace, temporary
 from skepd.plan.steps import Step
 
 from .encoding import decode_step, encode_step
 
 SUFFIX = ".journal"
+VERSION = 1
 
 
 @dataclass(kw_only=True)
 class Record:
-    """What a journal says. done and undone: step numbers; phase: doing, undoing or confirming."""
+    """What a journal says.
+
+    done, undone, started, skipped: step numbers. phase: doing, confirming, confirmed, emptying (only trash is left to
+    be emptied) or undoing. created: seconds since the epoch.
+    """
 
     id: str
     title: str
@@ -33,35 +47,40 @@ class Record:
     done: set[int] = field(default_factory=set)
     undone: set[int] = field(default_factory=set)
     started: set[int] = field(default_factory=set)
+    skipped: set[int] = field(default_factory=set)
     phase: str = "doing"
     error: str = ""
-    confirm_before: float = 0.0
 
 
 class Journal:
-    """Writes the journal of a running operation."""
+    """Writes the journal of a running operation. Thread-safe. Raises OSError."""
 
     def __init__(self, files: Files, folder: Path, record: Record) -> None:
         self._files, self._path = files, folder / f"{record.id}{SUFFIX}"
+        self._lock, self._torn = threading.Lock(), False
         self.record = record
 
     def begin(self) -> None:
+        """Write all that the record says; of a recovered one that is more than its steps, and a torn line goes."""
         record = self.record
         head = {
+            "version": VERSION,
             "id": record.id,
             "title": record.title,
             "manager": record.manager,
             "created": record.created,
             "boot_id": record.boot_id,
             "confirm": record.confirm,
+            "phase": record.phase,
+            "error": record.error,
+            **{name: sorted(getattr(record, name)) for name in _SETS},
             "steps": [encode_step(step) for step in record.steps],
         }
         replace(self._files, self._path, json.dumps(head).encode() + b"\n")
 
     def started(self, number: int) -> None:
-        """A step begins. Only what may be half done is undone, so this is on disk before the step."""
         self.record.started.add(number)
-        self._line({"started": number})
+        self._line({"started": number}, durable=True)
 
     def done(self, number: int) -> None:
         self.record.done.add(number)
@@ -71,47 +90,72 @@ class Journal:
         self.record.undone.add(number)
         self._line({"undone": number})
 
-    def phase(self, phase: str, error: str = "", confirm_before: float = 0.0) -> None:
-        self.record.phase, self.record.error, self.record.confirm_before = phase, error, confirm_before
-        self._line({"phase": phase, "error": error, "confirm_before": confirm_before})
+    def phase(self, phase: str, error: str = "") -> None:
+        self.record.phase, self.record.error = phase, error
+        self._line({"phase": phase, "error": error}, durable=phase != "confirming")
 
     def end(self) -> None:
         """The operation ended one way or the other: nothing is left to recover."""
         discard(self._files, self._path)
 
-    def _line(self, data: dict[str, Any]) -> None:
-        self._files.append(self._path, json.dumps(data).encode() + b"\n")
-        self._files.fsync(self._path)
+    def _line(self, data: dict[str, Any], durable: bool = False) -> None:
+        line = json.dumps(data).encode() + b"\n"
+        with self._lock:
+            # A line that failed half-way (the disk was full) must not spoil this one.
+            self._torn, line = True, (b"\n" + line if self._torn else line)
+            self._files.append(self._path, line)
+            if durable:
+                self._files.fsync(self._path)
+            self._torn = False
 
 
-def unfinished(files: Files, folder: Path) -> list[Record]:
-    """The operations that a crash cut off, oldest first. Raises ValueError for a journal nobody understands."""
-    records = [
-        _read(files.read(folder / name), name)
-        for name in files.names(folder)
-        if name.endswith(SUFFIX) and not name.startswith(".")
-    ]
-    return sorted(records, key=lambda record: (record.created, record.id))
+class Unwritten(Journal):
+    """The journal of a repair: none. After a crash it is planned anew from what is, with nothing to undo."""
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def _line(self, data: dict[str, Any], durable: bool = False) -> None: ...
 
 
-def _read(data: bytes, name: str) -> Record:
+def unfinished(files: Files, folder: Path) -> tuple[list[Record], dict[str, str]]:
+    """The operations that a crash cut off, oldest first, and the journals that nobody can read: {name: reason}."""
+    records, broken = [], {}
+    for name in files.names(folder):
+        if temporary(name):
+            files.remove(folder / name)
+        elif name.endswith(SUFFIX):
+            try:
+                records.append(_read(files.read(folder / name)))
+            except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                broken[name] = f"{type(error).__name__}: {error}"
+    return sorted(records, key=lambda record: (record.created, record.id)), broken
+
+
+_SETS = ("done", "undone", "started", "skipped")
+
+
+def _read(data: bytes) -> Record:
     lines = data.split(b"\n")[:-1]
-    try:
-        head = json.loads(lines[0])
-        record = Record(**{**head, "steps": tuple(decode_step(step) for step in head["steps"])})
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"journal {name} is damaged ({error}); move it away after looking at the host") from error
+    head = json.loads(lines[0])
+    version = head.pop("version")
+    if version != VERSION:
+        raise ValueError(f"it is of version {version}, and this skepd reads version {VERSION}")
+    steps = tuple(decode_step(step) for step in head["steps"])
+    record = Record(**{**head, "steps": steps, **{name: set(head[name]) for name in _SETS}})
     for line in lines[1:]:
         try:
-            _note(record, json.loads(line))
+            found = json.loads(line)
         except ValueError:
-            break
+            continue
+        _note(record, found)
     return record
 
 
 def _note(record: Record, data: dict[str, Any]) -> None:
-    for key in ("started", "done", "undone"):
+    for key in _SETS:
         if key in data:
             getattr(record, key).add(data[key])
     if "phase" in data:
-        record.phase, record.error, record.confirm_before = data["phase"], data["error"], data["confirm_before"]
+        record.phase, record.error = data["phase"], data["error"]

@@ -92,7 +92,8 @@ class Actions:
         state = self._state(guest.name)
         if state not in ALIVE:
             raise Refused(f"guest {guest.name} is {state}: start it first")
-        return Plan(steps=(_step(guest.name, verb, f"{verb} guest {guest.name}", request),))
+        # Volatile: after a power loss there is nothing left to reset, pause or resume.
+        return Plan(steps=(replace(_step(guest.name, verb, f"{verb} guest {guest.name}", request), volatile=True),))
 
     def _snapshot(self, guest: Guest, options: dict[str, Any]) -> Plan:
         name = options["snapshot"]

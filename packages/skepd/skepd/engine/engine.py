@@ -31,14 +31,16 @@ from skepd.plan.options import PlanOptions
 from skepd.plan.planner import plan
 from skepd.plan.steps import Note, Plan
 
-from . import host_view, operations
+from . import carrying, host_view
 from .actions import Actions
 from .contract import Conflict, Event, Operation, Refused, Unknown, View
 from .events import Events
 from .index import Index
-from .operations import Operations
+from .live import Planned
+from .operations import Operations, Planner
 from .ownership import check_owner, with_site, without_guest
 from .quiet import quieten
+from .references import needed
 from .status import Status
 from .store import PARTS, Store, including, without
 from .watch import Watch
@@ -63,7 +65,8 @@ class Settings:
     index: Path | None = None
     parallel: int = 4
     sleep: Callable[[float], None] = time.sleep
-    confirm_seconds: float = operations.CONFIRM_SECONDS
+    confirm_seconds: float = carrying.CONFIRM_SECONDS
+    clock: Callable[[], float] = time.time
 
 
 class Engine:
@@ -75,14 +78,14 @@ class Engine:
         self._hello = self._host.hello()
         self._facts = settings.read_facts(self._hello)
         self._store = Store(settings.files, settings.state, settings.pool_guests)
-        self._index = Index(settings.index)
-        self._events = Events(self._index)
+        self._index = Index(settings.index, settings.clock)
+        self._events = Events(self._index, settings.clock)
         self._cache = Cache()
-        self._started = time.time()
+        self._started = settings.clock()
         # plan's cache is one per host and not thread-safe; readers and operations plan one after the other.
         self._planning = threading.RLock()
         self._operations = Operations(
-            operations.Settings(
+            carrying.Settings(
                 files=settings.files,
                 journals=settings.state / "journals",
                 connect=settings.connect,
@@ -90,6 +93,7 @@ class Engine:
                 boot_id=self._hello.boot_id,
                 parallel=settings.parallel,
                 sleep=settings.sleep,
+                clock=settings.clock,
                 confirm_seconds=settings.confirm_seconds,
             ),
             self._store,
@@ -104,9 +108,9 @@ class Engine:
     def recover(self) -> None:
         """Finish what a crash cut off, then bring the host to what is defined (at boot: start the guests)."""
         self._operations.recover()
-        self._store.load()
         self._watch.look()
         self._watch.repair()
+        self._watch.await_repair()
 
     def start(self) -> None:
         """Begin to watch the host."""
@@ -138,8 +142,10 @@ class Engine:
         )
 
     def doctor(self) -> list[dict[str, Any]]:
-        broken = {str(ref): reason for ref, reason in self._store.broken.items()}
-        return host_view.doctor(self._host.hello(), broken, self._watch.problems)
+        broken = {f"definition {ref}": reason for ref, reason in self._store.broken.items()}
+        return host_view.doctor(
+            self._host.hello(), broken, self._operations.leftovers(), self.observe(), self._watch.problems
+        )
 
     def views(self, kind: str) -> list[View]:
         desired, observed = self._store.desired, self.observe()
@@ -169,33 +175,40 @@ class Engine:
     def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
         value = replace(value, manager=manager)
         ref = ref_of(value)
-        self._precondition(ref, manager, etag, take_over)
+
+        def change(before: Desired) -> Desired:
+            self._precondition(before, ref, manager, etag, take_over)
+            return self._checked(before, including(before, value))
+
+        self._precondition(self._store.desired, ref, manager, etag, take_over)
         validate(value)
-        self._check(including(self._store.desired, value), ref)
         words = "change" if etag not in (None, "*") or self._exists(ref) else "create"
-        return self._submit(
-            f"{words} {ref.kind.value} {ref.name}", manager, lambda: self._plan(including(self._store.desired, value))
-        )
+        return self._submit(f"{words} {ref.kind.value} {ref.name}", manager, self._planner(change), {ref})
 
     def delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
         self._object(ref)
-        self._precondition(ref, manager, etag, take_over)
 
-        def after() -> Desired:
-            if ref.kind is Kind.GUEST:
-                return without_guest(self._store.desired, ref.name)
-            return without(self._store.desired, ref)
+        def change(before: Desired) -> Desired:
+            self._precondition(before, ref, manager, etag, take_over)
+            gone = without_guest(before, ref.name) if ref.kind is Kind.GUEST else without(before, ref)
+            return self._checked(before, gone)
 
-        self._check(after(), ref)
-        return self._submit(f"delete {ref.kind.value} {ref.name}", manager, lambda: self._plan(after()))
+        return self._submit(f"delete {ref.kind.value} {ref.name}", manager, self._planner(change), {ref})
 
     def guest_action(self, name: str, action: str, options: dict[str, Any]) -> Operation:
-        manager = self._object(Ref(Kind.GUEST, name)).manager
+        ref = Ref(Kind.GUEST, name)
+        manager = self._object(ref).manager
 
-        def make() -> Plan:
-            return Actions(self._store.desired, self.observe(), self._make_plan).of(name, action, options)
+        def make() -> Planned:
+            desired = self._store.desired
+            needs = needed(desired, {ref})
 
-        return self._submit(f"{action} guest {name}", manager, make)
+            def plans(after: Desired, observed: Observed, plan_options: PlanOptions) -> Plan:
+                return self._make_plan(desired, after, observed, plan_options)
+
+            return Planned(plan=Actions(desired, self.observe(), plans).of(name, action, options), needs=needs)
+
+        return self._submit(f"{action} guest {name}", manager, make, {ref})
 
     def pull_image(self, name: str, version: str, sources: tuple[str, ...], *, manager: Manager) -> Operation:
         return self.put(Image(name=name, version=version, sources=sources, manager=manager), manager=manager)
@@ -204,7 +217,7 @@ class Engine:
 
     def plan_site(self, text: str, file: str) -> Plan:
         site = self._site(text, file)
-        found = self._plan(with_site(self._store.desired, site.desired))
+        found = self._planner(lambda before: with_site(before, site.desired))().plan
         return replace(found, notes=(*_not_built(site), *found.notes))
 
     def apply_site(self, text: str, file: str, *, restart: bool = False) -> Operation:
@@ -212,14 +225,17 @@ class Engine:
         unbuilt = _not_built(site)
         if unbuilt:
             raise Refused("; ".join(note.text for note in unbuilt) + ": remove these sections to apply the rest")
-        options = PlanOptions(restart=restart)
 
-        def make() -> Plan:
-            return self._plan(with_site(self._store.desired, site.desired), options)
+        def change(before: Desired) -> Desired:
+            return self._checked(before, with_site(before, site.desired))
 
-        operation = self._submit(f"apply {file}", Manager.SITE, make)
+        planner = self._planner(change, PlanOptions(restart=restart))
+        self._refuse(planner)
+        # Before the operation, so that there is none whose host part an export would not know.
         replace_file(self._settings.files, self._site_path, text.encode())
-        return operation
+        owned = (value for value in self._store.desired if value.manager is Manager.SITE)
+        intent = frozenset(ref_of(value) for value in (*site.desired, *owned))
+        return self._operations.submit(f"apply {file}", Manager.SITE, planner, intent)
 
     def export(self) -> str:
         return render_site(self._store.desired, self._host_part())
@@ -253,10 +269,12 @@ class Engine:
 
     def quiesce(self) -> Operation:
         self._watch.pause()
-        return self._submit("take everything down", Manager.SITE, self._quiet_plan)
+        everything = frozenset(ref_of(value) for value in self._store.desired)
+        return self._operations.submit("take everything down", Manager.SITE, self._quiet, everything)
 
-    def _quiet_plan(self) -> Plan:
-        return quieten(self._plan(Desired()))
+    def _quiet(self) -> Planned:
+        found = self._planner(lambda before: Desired())()
+        return replace(found, plan=quieten(found.plan))
 
     # --- operations and events ------------------------------------------------------------------------------------
 
@@ -303,35 +321,57 @@ class Engine:
 
     # --- plans ----------------------------------------------------------------------------------------------------
 
-    def _plan(self, after: Desired, options: PlanOptions | None = None) -> Plan:
-        return self._make_plan(after, self.observe(), options or PlanOptions())
+    def _planner(self, change: Callable[[Desired], Desired], options: PlanOptions | None = None) -> Planner:
+        """Plans from the definitions as they are when it is called to change(them). Raises what change raises."""
+        options = options or PlanOptions()
 
-    def _make_plan(self, after: Desired, observed: Observed, options: PlanOptions) -> Plan:
+        def make() -> Planned:
+            # One reading of the store for both sides: a change of somebody else in between would be taken back.
+            before = self._store.desired
+            after = change(before)
+            # A guest that is defined anew because its file is broken finds its own folder there.
+            broken = {ref.name for ref in self._store.broken if ref.kind is Kind.GUEST and ref.name in after.guests}
+            adopting = replace(options, adopt=options.adopt | broken) if broken else options
+            found = self._make_plan(before, after, self.observe(), adopting)
+            touched = {step.ref for step in found.steps}
+            return Planned(plan=found, needs=needed(after, touched))
+
+        return make
+
+    def _make_plan(self, before: Desired, after: Desired, observed: Observed, options: PlanOptions) -> Plan:
         with self._planning:
-            return plan(self._store.desired, after, observed, self._facts, options, cache=self._cache)
+            return plan(before, after, observed, self._facts, options, cache=self._cache)
 
-    def _repair_plan(self) -> Plan:
-        return self._plan(self._store.desired)
+    def _repair_plan(self) -> Planned:
+        return self._planner(lambda before: before)()
 
-    def _submit(self, title: str, manager: Manager, make: Callable[[], Plan]) -> Operation:
-        """Plan once now, so that what cannot be done is refused at once and not by an operation."""
-        refused = [note.text for note in make().notes if note.refuses]
+    def _submit(self, title: str, manager: Manager, planner: Planner, refs: set[Ref]) -> Operation:
+        self._refuse(planner)
+        return self._operations.submit(title, manager, planner, frozenset(refs))
+
+    def _refuse(self, planner: Planner) -> None:
+        """Plan once now, so that what cannot be done is refused at once and not by an operation. What stands against
+        it because of an operation under way is looked at again when that has ended."""
+        notes = [note for note in planner().plan.notes if note.refuses]
+        refused = [note.text for note in notes if note.ref is None or not self._operations.holds(note.ref)]
         if refused:
             raise Refused("; ".join(refused))
-        return self._operations.submit(title, manager, make)
 
-    def _check(self, after: Desired, ref: Ref) -> None:
+    def _checked(self, before: Desired, after: Desired) -> Desired:
         """Raises DefinitionErrors for what a change would break; what was broken before is not its fault."""
-        known = {str(error) for error in check(self._store.desired, self._facts)}
-        found = [error for error in check(after, self._facts) if str(error) not in known]
+        found = check(after, self._facts)
+        if found:
+            known = {str(error) for error in check(before, self._facts)}
+            found = [error for error in found if str(error) not in known]
         if found:
             raise DefinitionErrors(found)
+        return after
 
     def _exists(self, ref: Ref) -> bool:
         return ref.name in getattr(self._store.desired, PARTS[ref.kind])
 
-    def _precondition(self, ref: Ref, manager: Manager, etag: str | None, take_over: bool) -> None:
-        there: Object | None = getattr(self._store.desired, PARTS[ref.kind]).get(ref.name)
+    def _precondition(self, before: Desired, ref: Ref, manager: Manager, etag: str | None, take_over: bool) -> None:
+        there: Object | None = getattr(before, PARTS[ref.kind]).get(ref.name)
         if etag == "*" and there is not None:
             raise Conflict(f"{ref} exists already")
         if etag not in (None, "*") and (there is None or self._store.etag(there) != etag):

@@ -62,8 +62,14 @@ def _guest_problems(desired: Desired, observed: Observed) -> list[str]:
     return found
 
 
-def doctor(hello: HelloReading, broken: dict[str, str], problems: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Facilities as the helper probed them, then what is wrong with what is defined."""
+def doctor(
+    hello: HelloReading,
+    broken: dict[str, str],
+    leftovers: dict[str, str],
+    observed: Observed,
+    problems: tuple[str, ...],
+) -> list[dict[str, Any]]:
+    """Facilities as the helper probed them, then what is wrong with what is defined, begun or left behind."""
     found = [
         {
             "name": feature.name,
@@ -73,9 +79,16 @@ def doctor(hello: HelloReading, broken: dict[str, str], problems: tuple[str, ...
         }
         for feature in hello.features
     ]
-    found += [
-        {"name": f"definition {ref}", "works": False, "reason": reason, "advice": "mend the file, then restart skepd"}
-        for ref, reason in sorted(broken.items())
-    ]
-    found += [{"name": "plan", "works": False, "reason": text, "advice": "see `skep plan`"} for text in problems]
+    found += _bad(broken, "mend the file, then restart skepd; until then what it defines is left alone")
+    found += _bad(leftovers, "look at what it was about; a restart of skepd tries again, removing the journal gives up")
+    if observed.storage.trash and not leftovers:
+        count = len(observed.storage.trash)
+        found += _bad({"trash": f"{count} things lie in the trash of the pool"}, "see the recovery page of the manual")
+    found += _bad({f"plan {number}": text for number, text in enumerate(problems, 1)}, "see `skep plan`")
     return found
+
+
+def _bad(reasons: dict[str, str], advice: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "works": False, "reason": reason, "advice": advice} for name, reason in sorted(reasons.items())
+    ]

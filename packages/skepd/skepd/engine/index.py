@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,9 @@ from .contract import Event, Operation, StepState
 
 KEEP_EVENTS = 10_000
 KEEP_OPERATIONS = 2_000
+_SPARE = 1_000
+"""Numbers of events left out after a crash: the last ones given out may not have reached the disk."""
+log = logging.getLogger("skepd.index")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS operation (id TEXT PRIMARY KEY, created REAL, body TEXT);
@@ -23,72 +30,127 @@ CREATE TABLE IF NOT EXISTS event (number INTEGER PRIMARY KEY AUTOINCREMENT, time
 
 
 class Index:
-    """Thread-safe. path None: in memory. A damaged file is moved aside and begun anew."""
+    """Thread-safe. path None: in memory.
 
-    def __init__(self, path: Path | None) -> None:
+    A damaged file is moved aside and begun anew; one that cannot be written any more is left, and history goes on in
+    memory. Numbers of events rise all the same: a new index begins with the seconds since the epoch.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
         import sqlite3  # late: a bare Python may lack it, and the conformance suite does without
 
-        self._lock = threading.Lock()
-        self._base = sqlite3
+        self._lock = threading.RLock()
+        self._base, self._clock, self._closed = sqlite3, clock, False
         try:
             self._connection = self._connect(path)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
             if path is None:
                 raise
-            path.replace(path.with_suffix(".damaged"))
+            log.warning("%s is damaged (%s): moved aside, history begins anew", path, error)
+            _move_aside(path)
             self._connection = self._connect(path)
 
     def _connect(self, path: Path | None) -> Any:
+        crashed = path is not None and Path(f"{path}-wal").exists()
         connection = self._base.connect(str(path or ":memory:"), check_same_thread=False, isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.executescript(_TABLES)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_TABLES)
+            if path is not None and connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise self._base.DatabaseError("the quick check failed")
+            self._set_numbers(connection, crashed)
+        except self._base.DatabaseError:
+            connection.close()
+            raise
         return connection
 
-    def add_event(self, time: float, kind: str, ref: str, data: dict[str, Any]) -> Event:
+    def _set_numbers(self, connection: Any, crashed: bool) -> None:
+        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+        if row is None:
+            connection.execute("INSERT INTO sqlite_sequence VALUES ('event', ?)", (int(self._clock()),))
+        elif crashed:
+            connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'event'", (row[0] + _SPARE,))
+
+    def _do(self, act: Callable[[Any], Any]) -> Any:
+        """act(connection); once more on a new index in memory when this one fails."""
         with self._lock:
-            cursor = self._connection.execute(
+            try:
+                return act(self._connection)
+            except self._base.Error as error:
+                if not self._closed:
+                    log.warning("the index of operations and events failed (%s): it goes on in memory", error)
+                with suppress(self._base.Error):
+                    self._connection.close()
+                self._connection = self._connect(None)
+                return act(self._connection)
+
+    def add_event(self, time: float, kind: str, ref: str, data: dict[str, Any]) -> Event:
+        def add(connection: Any) -> int:
+            cursor = connection.execute(
                 "INSERT INTO event (time, kind, ref, data) VALUES (?, ?, ?, ?)", (time, kind, ref, json.dumps(data))
             )
             number = int(cursor.lastrowid)
             if number % 500 == 0:
-                self._connection.execute("DELETE FROM event WHERE number <= ?", (number - KEEP_EVENTS,))
-        return Event(number=number, time=time, kind=kind, ref=ref, data=data)
+                connection.execute("DELETE FROM event WHERE number <= ?", (number - KEEP_EVENTS,))
+            return number
+
+        return Event(number=self._do(add), time=time, kind=kind, ref=ref, data=data)
 
     def events(self, after: int, limit: int) -> list[Event]:
-        with self._lock:
-            rows = self._connection.execute(
+        rows = self._do(
+            lambda connection: connection.execute(
                 "SELECT number, time, kind, ref, data FROM event WHERE number > ? ORDER BY number LIMIT ?",
                 (after, limit),
             ).fetchall()
+        )
         return [Event(number=n, time=t, kind=k, ref=r, data=json.loads(d)) for n, t, k, r, d in rows]
 
     def save(self, operation: Operation) -> None:
         body = json.dumps(asdict(operation))
-        with self._lock:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO operation VALUES (?, ?, ?)", (operation.id, operation.created, body)
-            )
-            self._connection.execute(
+
+        def write(connection: Any) -> None:
+            row = (operation.id, operation.created, body)
+            connection.execute("INSERT OR REPLACE INTO operation VALUES (?, ?, ?)", row)
+            connection.execute(
                 "DELETE FROM operation WHERE id IN (SELECT id FROM operation ORDER BY created DESC LIMIT -1 OFFSET ?)",
                 (KEEP_OPERATIONS,),
             )
 
+        self._do(write)
+
     def operations(self, limit: int) -> list[Operation]:
-        with self._lock:
-            rows = self._connection.execute(
+        rows = self._do(
+            lambda connection: connection.execute(
                 "SELECT body FROM operation ORDER BY created DESC, id DESC LIMIT ?", (limit,)
             ).fetchall()
+        )
         return [_operation(json.loads(row[0])) for row in rows]
 
     def operation(self, identity: str) -> Operation | None:
-        with self._lock:
-            row = self._connection.execute("SELECT body FROM operation WHERE id = ?", (identity,)).fetchone()
+        row = self._do(
+            lambda connection: connection.execute("SELECT body FROM operation WHERE id = ?", (identity,)).fetchone()
+        )
         return _operation(json.loads(row[0])) if row else None
+
+    def close_unended(self, going_on: set[str]) -> None:
+        """Give an end to what a former run left without one, but for what goes on."""
+        for operation in self.operations(KEEP_OPERATIONS):
+            if not operation.ended and operation.id not in going_on:
+                how = "while this ended, and how is not known" if operation.steps else "before this began: ask again"
+                error = f"skepd was restarted {how}"
+                self.save(replace(operation, state="failed", ended=self._clock(), error=error))
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._connection.close()
+
+
+def _move_aside(path: Path) -> None:
+    path.replace(path.with_suffix(".damaged"))
+    for end in ("-wal", "-shm"):
+        Path(f"{path}{end}").unlink(missing_ok=True)
 
 
 def _operation(body: dict[str, Any]) -> Operation:

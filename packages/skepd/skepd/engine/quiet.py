@@ -14,8 +14,11 @@ _VOLATILE = (StopGuest, RemovePort, RemoveRouter, RemoveNetwork, SetGroup)
 def quieten(plan: Plan) -> Plan:
     """Only steps about what runs or exists in memory; definitions, folders and images stay.
 
-    Notes are dropped: what stands against deleting an object does not stand against stopping it.
+    Notes are dropped: what stands against deleting an object does not stand against stopping it. But a refused plan
+    has no steps to choose from and stays refused, so that nobody takes it for done.
     """
+    if any(note.refuses for note in plan.notes):
+        return Plan(notes=plan.notes)
     return Plan(steps=tuple(replace(step, undo=()) for step in plan.steps if _is_volatile(step)))
 
 

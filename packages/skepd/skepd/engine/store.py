@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from skepd.files import Files, discard, replace
+from skepd.files import Files, discard, replace, temporary
 from skepd.model.definitions import parse_object, render_object
 from skepd.model.desired import KIND_OF, Desired
 from skepd.model.errors import DefinitionError
@@ -42,6 +42,7 @@ class Store:
         self._desired = Desired()
         self.broken: dict[Ref, str] = {}
         self._listeners: list[Callable[[Ref, bool], None]] = []
+        self._sweep()
         self.load()
 
     @property
@@ -58,7 +59,7 @@ class Store:
         return self._state / PARTS[ref.kind] / f"{ref.name}.toml"
 
     def load(self) -> None:
-        """Read everything anew."""
+        """Read everything anew; only while nobody writes."""
         parts: dict[str, dict[str, Object]] = {part: {} for part in PARTS.values()}
         texts: dict[Ref, str] = {}
         broken: dict[Ref, str] = {}
@@ -107,6 +108,20 @@ class Store:
                         yield Ref(kind, name.removesuffix(".toml"))
         for name in self._files.names(self._guests):
             yield Ref(Kind.GUEST, name)
+
+    def _sweep(self) -> None:
+        """Remove what writers that died left half-written."""
+        folders = [self._state / part for kind, part in PARTS.items() if kind is not Kind.GUEST]
+        guests = [self._guests / name / "definition" for name in self._files.names(self._guests)]
+        for folder in (self._state, *folders, *guests):
+            for name in filter(temporary, self._names(folder)):
+                self._files.remove(folder / name)
+
+    def _names(self, folder: Path) -> list[str]:
+        try:
+            return self._files.names(folder)
+        except NotADirectoryError:
+            return []
 
     def _parse(self, ref: Ref, text: str) -> Object:
         value = parse_object(ref.kind, text, str(self.path(ref)))

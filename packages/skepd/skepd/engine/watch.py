@@ -5,34 +5,35 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from skep_helper.vocabulary import GuestReading, ReadGuests
 
 from skepd.host import Host, HostError
 from skepd.model.errors import DefinitionError
 from skepd.model.names import Manager
-from skepd.plan.steps import Plan
 
 from .contract import Refused
 from .events import Events
-from .operations import Operations
+from .operations import ENDED, Operations, Planner
 
 log = logging.getLogger("skepd.watch")
 GUEST_SECONDS = 2.0
 REPAIR_SECONDS = 30.0
+LEFT = "(left as it is)"
+"""How notes end that say what is wrong with an object that is otherwise not touched."""
 RETRY_SECONDS = 300.0
 """How long a repair that failed is not tried again, as long as it would do the same."""
 
 
 class Watch:
-    """Owns one thread. plan: what would repair the host now."""
+    """Owns one thread. planner: what would repair the host now."""
 
-    def __init__(self, host: Host, events: Events, operations: Operations, plan: Callable[[], Plan]) -> None:
-        self._host, self._events, self._operations, self._plan = host, events, operations, plan
+    def __init__(self, host: Host, events: Events, operations: Operations, planner: Planner) -> None:
+        self._host, self._events, self._operations, self._planner = host, events, operations, planner
         self._stop = threading.Event()
         self._paused = False
         self._guests: dict[str, GuestReading] = {}
+        self._under_way: tuple[str, tuple[str, ...]] | None = None
         self._failed: tuple[tuple[str, ...], float] = ((), 0.0)
         self._warned = ""
         self.problems: tuple[str, ...] = ()
@@ -61,6 +62,10 @@ class Watch:
                 self._warned = ""
             except (HostError, OSError, DefinitionError, Refused) as error:
                 self._warn(str(error))
+            except Exception as error:
+                # A fault of ours must not end the watch for the years that skepd runs.
+                log.exception("watching failed")
+                self._warn(f"watching failed: {error!r}")
 
     def look(self) -> None:
         """Read the guests and tell what became of them since."""
@@ -73,11 +78,12 @@ class Watch:
         self._guests = now
 
     def repair(self) -> None:
-        """Bring back what drifted; nothing while operations run, because their work is not finished."""
+        """Begin to bring back what drifted; nothing while operations run, because their work is not finished."""
+        self._judge()
         if self._paused or self._operations.busy():
             return
-        plan = self._plan()
-        self.problems = tuple(note.text for note in plan.notes if note.refuses)
+        plan = self._planner().plan
+        self.problems = tuple(note.text for note in plan.notes if note.refuses or note.text.endswith(LEFT))
         summaries = tuple(step.summary for step in plan.steps)
         if not summaries:
             return
@@ -85,11 +91,29 @@ class Watch:
         if failed == summaries and time.monotonic() - when < RETRY_SECONDS:
             return
         self._events.emit("host.drift", "host", steps=list(summaries))
-        operation = self._operations.submit("repair what drifted", Manager.SITE, self._plan)
-        ended = self._operations.wait(operation.id, RETRY_SECONDS)
-        if ended.state != "done":
-            self._failed = (summaries, time.monotonic())
-            self._events.emit("host.warning", "host", text=f"repair failed: {ended.error}")
+        operation = self._operations.submit("repair what drifted", Manager.SITE, self._planner, repair=True)
+        self._under_way = operation.id, summaries
+
+    def await_repair(self) -> None:
+        """Wait for the end of the repair that is under way, however long that takes (gates are waited for)."""
+        if self._under_way is not None:
+            self._operations.wait(self._under_way[0], threading.TIMEOUT_MAX)
+            self._judge()
+
+    def _judge(self) -> None:
+        """Look at how the last repair ended."""
+        if self._under_way is None:
+            return
+        identity, summaries = self._under_way
+        operation = self._operations.get(identity)
+        if operation.state not in ENDED:
+            return
+        self._under_way = None
+        if operation.state != "done":
+            # What succeeded is no longer in the plan; what is left is not tried again at once.
+            left = tuple(step.summary for step in operation.steps if step.state != "done") or summaries
+            self._failed = (left, time.monotonic())
+            self._events.emit("host.warning", "host", text=f"repair failed: {operation.error}")
 
     def _compare(self, before: GuestReading | None, now: GuestReading) -> None:
         ref = f"guest/{now.name}"
