@@ -9,7 +9,7 @@ receiver's before forward, and the inet family finds the port's chain by it.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ...vocabulary import PortSpec
 from . import guard, names, rules
@@ -33,6 +33,11 @@ class Filters:
         if port.spec.guarded:
             wanted |= {("netdev", names.TABLE, chain) for chain in guard.chain_names(port.interface)}
         return wanted
+
+    def uses(self, port: PortRecord, standing: Mapping[tuple[str, str, str], int]) -> dict[str, int]:
+        """What a port's chains hold, of those that stand; chains that do not are left out."""
+        wanted = sorted(self.wanted_chains(port))
+        return {f"{chain[0]} {chain[2]}": standing[chain] for chain in wanted if chain in standing}
 
     def wanted_scaffold(self) -> set[tuple[str, str, str]]:
         chains = {("bridge", names.TABLE, "between")}

@@ -115,6 +115,7 @@ class Port:
         else:
             self._build()
         end_refused_flows(self.namespace, self.network, self.record)
+        self.record.uses = self.filters.uses(self.record, chains.standing(self.namespace))
         self.record.done = True
         self.records.save(self.record)
 
@@ -123,10 +124,10 @@ class Port:
             # Down first: nothing may be sent by a guest between the end of its guard and that of its tap.
             if links.exists(self.record.interface):
                 links.change(self.record.interface, up=False)
-                if self.filters.wanted_scaffold() <= chains.standing(self.namespace):
+                if self.filters.wanted_scaffold() <= chains.standing(self.namespace).keys():
                     nft.load(self.filters.port_removal(self.record), self.namespace)
                 links.remove(self.record.interface)
-            elif self.filters.wanted_scaffold() <= chains.standing(self.namespace):
+            elif self.filters.wanted_scaffold() <= chains.standing(self.namespace).keys():
                 nft.load(self.filters.rules_removal(self.record), self.namespace)
         with Conntrack(self.namespace) as conntrack:
             conntrack.end_all(self.record.number)

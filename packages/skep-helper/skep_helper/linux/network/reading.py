@@ -15,7 +15,7 @@ from .links import Link, Links
 from .records import NetworkRecord, PortRecord, Records, RouterRecord
 from .server import Server
 
-Chains = set[tuple[str, str, str]]
+Chains = dict[tuple[str, str, str], int]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _missing(policy: Policy, record: NetworkRecord, stack: Stack | None, host: C
     if record.spec.host_address is not None:
         wanted.append(names.HOST_PORT)
     missing += [name for name in wanted if not stack.up(name)]
-    if not tables <= stack.chains:
+    if not tables <= stack.chains.keys():
         missing.append("nft table")
     needs_server = any(subnet.own for subnet in record.spec.subnets)
     if needs_server and not Server(policy, record.spec.name, record.inode).running():
@@ -123,13 +123,15 @@ def _port(port: PortRecord, stack: Stack | None) -> PortReading:
 
 
 def stands(port: PortRecord, stack: Stack) -> bool:
-    """Whether a port's tap is up in the bridge and its chains are there."""
+    """Whether a port's tap is up in the bridge and its chains are there as they were loaded."""
     bridge = stack.links.get(names.BRIDGE)
+    filters = Filters(probes.conntrack_bridge())
     return (
         bridge is not None
         and stack.up(port.interface)
         and stack.links[port.interface].master == bridge.index
-        and Filters(probes.conntrack_bridge()).wanted_chains(port) <= stack.chains
+        and len(port.uses) == len(filters.wanted_chains(port))
+        and filters.uses(port, stack.chains) == port.uses
     )
 
 

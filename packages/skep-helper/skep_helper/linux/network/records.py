@@ -33,12 +33,16 @@ class NetworkRecord:
 
 @dataclass
 class PortRecord:
-    """number: of the port in its network, 1..32767, in marks of its packets and flows."""
+    """number: of the port in its network, 1..32767, in marks of its packets and flows.
+
+    uses: how much each of its chains holds ("FAMILY CHAIN" -> count), so that a rule removed by hand is noticed.
+    """
 
     spec: PortSpec
     interface: str
     number: int
     done: bool = False
+    uses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -142,7 +142,7 @@ def _routes(spec: NetworkSpec) -> set[tuple[str, str]]:
 def _load_tables(record: NetworkRecord, namespace: int) -> None:
     """Bring the stack's tables to the spec; those of its ports are loaded only when the table is not there."""
     filters = Filters(probes.conntrack_bridge())
-    script = "" if filters.wanted_scaffold() <= chains.standing(namespace) else filters.scaffold(record)
+    script = "" if filters.wanted_scaffold() <= chains.standing(namespace).keys() else filters.scaffold(record)
     if record.spec.kind == "nat":
         script += nft.replace_table("ip", names.TABLE, nat.masquerade_body())
     else:
