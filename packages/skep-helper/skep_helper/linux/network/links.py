@@ -103,6 +103,10 @@ class Links:
             raise NetlinkError(errno.ENODEV, f"no interface {name}")
         return self._indexes[name]
 
+    def forget(self) -> None:
+        """Remember no indexes: interfaces of this stack were removed from another one (as the ends of pairs are)."""
+        self._indexes = {}
+
     def exists(self, name: str) -> bool:
         return name in self.all()
 

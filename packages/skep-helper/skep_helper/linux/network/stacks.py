@@ -84,6 +84,7 @@ def _build(policy: Policy, record: NetworkRecord, before: NetworkSpec | None, na
         _make_bridge(links, spec)
         if before is not None and uplinks.differ(before, spec):
             uplinks.remove(policy, before)
+            links.forget()
         uplinks.apply(policy, spec, namespace, links)
         links.set_routes(_routes(spec))
     _load_tables(record, namespace)
