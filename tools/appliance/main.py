@@ -8,17 +8,18 @@ import sys
 
 from . import accounts, environment, folders, guests, image, packages, services
 from .commands import show
-from .places import RUN, RUN_HELPER, SSH_CONFIG, STATE, tool
+from .places import ENVIRONMENT, RUN, RUN_HELPER, SITE, SSH_CONFIG, STATE, tool
 from .progress import Changes, Trouble, fail, say, step
 
 NEXT = f"""
-What to type next ({tool("skep")} is not on your PATH unless you put it there):
-  skep guest list                     what runs
-  skep guest console gateway          its serial console; leave with ~.
-  ssh -F {SSH_CONFIG} files     into `files`, through `gateway`
-  skep snapshot create files before   and `skep snapshot rollback files before`
-  skep plan {STATE / "site.toml"}      after you have changed it; then `skep apply`
-  make down                           stop everything; `make purge` removes it
+What to type next:
+  export PATH="{ENVIRONMENT / "bin"}:$PATH"
+  skep guest list                        what runs
+  skep guest console gateway             its serial console; leave with Enter ~.
+  ssh -F {SSH_CONFIG} files    into `files`, through `gateway`
+  skep snapshot create files before      a point to go back to: `skep snapshot rollback files before`
+  skep plan {SITE}        what would change, after you have edited it; `skep apply` does it
+  make down                              stop everything; `make purge` removes it
 """
 
 
