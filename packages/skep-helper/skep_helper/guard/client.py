@@ -20,6 +20,8 @@ from .protocol import GuardError
 PATIENCE = 120.0
 """Seconds for an answer. A guard is late only when its VMM is."""
 LEAVING = 10.0
+_DYING = 0.2
+"""Seconds until a process that was killed has let go of its lock."""
 
 
 def is_running(policy: Policy, guest: str) -> bool:
@@ -123,23 +125,33 @@ def ask_long(policy: Policy, guest: str, message: dict[str, Any], patience: floa
 def _ask(
     policy: Policy, guest: str, message: dict[str, Any], long: tuple[float, Callable[[], None]] | None
 ) -> tuple[dict[str, Any], list[int]]:
-    if not is_running(policy, guest):
-        raise Failure("missing", f"guest {guest} does not run; start it first")
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-            connection.settimeout(PATIENCE)
-            connection.connect(state.Folder(str(policy.run), guest).socket)
-            protocol.send(connection, message)
-            if long:
-                _wait(connection, *long)
-            answer, descriptors = protocol.receive(connection)
-            return protocol.answer_of(answer), descriptors
-    except GuardError as error:
-        raise Failure(error.code, f"guest {guest}: {error.message}") from None
-    except TimeoutError:
-        raise Failure("timeout", f"guest {guest}: its guard did not answer within {PATIENCE:.0f} s") from None
-    except OSError as error:
-        raise Failure("lost", f"guest {guest}: its guard went away: {error}; ask again") from None
+    """Asked again once when the guard is killed meanwhile: every operation may be repeated."""
+    for attempt in range(2):
+        if not is_running(policy, guest):
+            break
+        try:
+            return _ask_once(state.Folder(str(policy.run), guest).socket, message, long)
+        except TimeoutError:
+            raise Failure("timeout", f"guest {guest}: its guard did not answer within {PATIENCE:.0f} s") from None
+        except (GuardError, OSError) as error:
+            lost = isinstance(error, OSError) or error.code == "lost"
+            if attempt or not lost:
+                raise Failure(getattr(error, "code", "lost"), f"guest {guest}: {error}") from None
+            time.sleep(_DYING)
+    raise Failure("missing", f"guest {guest} does not run; start it first")
+
+
+def _ask_once(
+    path: str, message: dict[str, Any], long: tuple[float, Callable[[], None]] | None
+) -> tuple[dict[str, Any], list[int]]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(path)
+        protocol.send(connection, message)
+        if long:
+            _wait(connection, *long)
+        answer, descriptors = protocol.receive(connection)
+        return protocol.answer_of(answer), descriptors
 
 
 def _wait(connection: socket.socket, patience: float, tick: Callable[[], None]) -> None:

@@ -46,7 +46,6 @@ class Guard:
         os.chmod(folder.socket, 0o600)
         self._listener.listen(64)
         self._listener.setblocking(False)
-        self.loop.watch(self._listener.fileno(), READ, lambda _: self._accept())
         self.driver = driver_module(record["driver"]).Driver(self.loop, folder, record, self.save)
         self.driver.ended.then(lambda _: self.loop.later(0, self.loop.stop))
 
@@ -76,6 +75,11 @@ class Guard:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(output, resize, _PIPE)
         return Console(self.loop, history, output, os.open(self.folder.typed, flags))
+
+    def ready(self, connection: socket.socket, outcome: Future) -> None:
+        """The VMM executes, or did not come up: tell the one who wanted it, and serve those who wait."""
+        self.answer(connection, outcome)
+        self.loop.watch(self._listener.fileno(), READ, lambda _: self._accept())
 
     def _accept(self) -> None:
         try:
@@ -187,7 +191,7 @@ def run(connection: socket.socket, message: dict[str, Any], descriptors: Sequenc
     guard.save()
     task = guard.driver.start(launch, descriptors) if launch else guard.driver.adopt()
     guard.serve(connection)
-    guard.loop.start(task).then(lambda outcome: guard.answer(connection, outcome))
+    guard.loop.start(task).then(lambda outcome: guard.ready(connection, outcome))
     guard.loop.run()
     guard.close()
     os.close(lock)

@@ -60,7 +60,7 @@ class Driver:
         self._changed()
         os.write(gate, b"g")
         os.close(gate)
-        yield from self._attach()
+        yield from self._first_attach()
 
     def adopt(self) -> Task:
         """Take over a QEMU that another guard started; its ending is recorded if it is gone."""
@@ -75,7 +75,13 @@ class Driver:
             return
         self._open_errors()
         self._state["state"] = "running"  # until QEMU says otherwise; nobody stops it any more
-        yield from self._attach()
+        try:
+            yield from self._attach()
+        except (GuardError, OSError) as error:
+            # It may hang on its disks; its guest is not ours to end for that.
+            self._state["message"] = f"QEMU's monitor does not answer: {error}"
+            self._changed()
+            self._lost()
         if not self.ended.done:
             yield from self.disks.thaw()
 
@@ -112,12 +118,20 @@ class Driver:
         self._changed()
         if not self._leaving:
             self._leaving = True
-            self._qmp.execute("quit")
-        try:
-            yield self._loop.within(self._or_ended(Future()), QUIT, "QEMU did not leave")
-        except GuardError:
+            yield from self._quit()
+        yield self._or_ended(Future())
+
+    def _quit(self) -> Task:
+        """Tell QEMU to leave, again when the monitor is just being connected; kill it when it does not."""
+        deadline = time.monotonic() + QUIT
+        while (left := deadline - time.monotonic()) > 0 and not self.ended.done:
+            try:
+                yield self._or_ended(self._qmp.execute("quit"))
+                yield self._loop.within(self._or_ended(Future()), left, "QEMU did not leave")
+            except GuardError:
+                yield self._or_ended(self._loop.sleep(0.2))
+        if not self.ended.done:
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
-            yield self._or_ended(Future())
 
     def reset(self) -> Task:
         yield self._qmp.execute("system_reset")
@@ -142,20 +156,22 @@ class Driver:
         return self._qmp.execute(command, arguments)
 
     def _attach(self) -> Task:
+        """Connect to the monitor, unless QEMU ends before; see what it is doing."""
+        yield self._or_ended(self._loop.start(self._qmp.connect(self._folder.qmp, GREETING)))
+        if not self.ended.done:
+            yield from self._settle()
+
+    def _first_attach(self) -> Task:
+        """A QEMU that was just started must answer."""
         try:
-            yield self._or_ended(self._loop.start(self._qmp.connect(self._folder.qmp, GREETING)))
-            if not self.ended.done:
-                yield from self._settle()
+            yield from self._attach()
         except (GuardError, OSError) as error:
             if not self.ended.done:
-                yield from self._kill(f"QEMU's monitor: {error}")
+                self._state.update(ending="error", message=f"QEMU's monitor: {error}")
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+                yield self._or_ended(Future())
         if self.ended.done and self._state["ending"] == "error":
             raise GuardError("failed", str(self._state["message"]))
-
-    def _kill(self, message: str) -> Task:
-        self._state.update(ending="error", message=message)
-        signal.pidfd_send_signal(self._process, signal.SIGKILL)
-        yield self._or_ended(Future())
 
     def _settle(self) -> Task:
         """Read QEMU's run state and act on it."""
@@ -212,7 +228,8 @@ class Driver:
 
     def _reconnect(self) -> None:
         if not self.ended.done:
-            self._loop.start(self._attach())
+            self._qmp.close()
+            self._loop.start(self._attach()).then(lambda outcome: self._lost() if outcome.error else None)
 
     def _or_ended(self, future: Future) -> Future:
         """A future that also succeeds when QEMU ends, whatever becomes of the other one then."""

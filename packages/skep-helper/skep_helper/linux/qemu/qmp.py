@@ -33,6 +33,7 @@ class Qmp:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.connect(path)
         self._socket.setblocking(False)
+        self._received = b""
         greeting = Future()
         self._waiting[0] = greeting
         self._loop.watch(self._socket.fileno(), READ, lambda _: self._read())
