@@ -46,6 +46,11 @@ class WebSocket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `receive` returns at once; what came with the handshake is invisible to `select`."""
+        return bool(self._pending) or self._closed
+
     def send(self, data: bytes) -> None:
         """Send a binary message. Raises Unreachable when the line is gone."""
         self._send(BytesMessage(data=data))

@@ -232,7 +232,7 @@ class NoQuery(Request, kw_only=True):
 
 
 class WaitQuery(Request, kw_only=True):
-    wait: Wait | None = None
+    wait: Wait = 0
 
 
 class ChangeQuery(WaitQuery, kw_only=True):

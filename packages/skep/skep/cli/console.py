@@ -100,8 +100,8 @@ def _pump(line: WebSocket, descriptor: int) -> bool:
     """Bytes both ways; returns whether the guest's side ended."""
     escapes = Escapes()
     while True:
-        ready, _, _ = select.select([line.fileno(), descriptor], [], [])
-        if line.fileno() in ready and not _print(line):
+        ready, _, _ = select.select([line.fileno(), descriptor], [], [], 0 if line.waiting else None)
+        if (line.waiting or line.fileno() in ready) and not _print(line):
             return True
         if descriptor in ready:
             typed = os.read(descriptor, CHUNK)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
 from skep.errors import ClientError, Misconfigured, Refused, Unreachable
@@ -50,10 +47,6 @@ def report(error: BaseException) -> int:
             return INTERRUPTED
         case click.UsageError():
             return _usage(error)
-        case BrokenPipeError():
-            # Whoever read our output had enough. Python would complain about that once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
     return _report_failure(error)
 
 

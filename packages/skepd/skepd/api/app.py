@@ -98,7 +98,7 @@ async def _operation(service: Service, request: Request, query: Any, result: Ope
     """202 for work under way, 200 for work that has ended (or that was only asked about)."""
     asked = isinstance(result, Answer)
     operation: Operation = result.content if isinstance(result, Answer) else result
-    deadline = asyncio.get_running_loop().time() + ((query.wait or 0) if isinstance(query, WaitQuery) else 0)
+    deadline = asyncio.get_running_loop().time() + (query.wait if isinstance(query, WaitQuery) else 0)
     while operation.state in ("queued", "running"):
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0 or await request.is_disconnected():

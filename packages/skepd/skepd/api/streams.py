@@ -33,8 +33,8 @@ def endpoints(service: Service) -> dict[str, Endpoint]:
     """Plain HTTP at the paths that mainly stream."""
     return {
         "/v1/events": partial(_events_http, service),
-        "/v1/guests/{name}/console": partial(_upgrade_required, service),
-        "/v1/guests/{name}/screen": partial(_upgrade_required, service),
+        "/v1/guests/{name}/console": partial(_upgrade_required, service, ConsoleQuery),
+        "/v1/guests/{name}/screen": partial(_upgrade_required, service, NoQuery),
     }
 
 
@@ -75,9 +75,10 @@ async def _accept(websocket: WebSocket) -> None:
     await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
 
 
-async def _upgrade_required(service: Service, request: Request) -> Response:
+async def _upgrade_required(service: Service, query: type, request: Request) -> Response:
     try:
         await service.workers.call(service.authoriser.caller, request)
+        decode.query(request.query_params.multi_items(), query)
     except Exception as error:  # noqa: BLE001 - every error becomes an answer
         return response(translate(error))
     return response(
