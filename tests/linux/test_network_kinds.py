@@ -21,6 +21,7 @@ from skep_helper.vocabulary.network import Remote, Subnet
 pytestmark = pytest.mark.real
 
 FAR_MAC = "02:00:00:00:02:02"
+FOREIGN_MAC = "02:00:00:00:00:77"
 SUBNET = Subnet(prefix="10.0.0.0/24", own="10.0.0.1", gateway="10.0.0.1")
 LINK = "100.64.7.0/30"
 
@@ -55,7 +56,8 @@ def both_ways(guest: Guest, wire: Wire) -> None:
     """A frame out with the guest's own MAC, and one back to it."""
     out = f.ether(guest.mac, FAR_MAC, f.IPV4, datagram(guest.address, "10.0.0.99", b"going out"))
     guest.send(out)
-    assert wire.until(b"going out") == out
+    frame = wire.until(b"going out")
+    assert (frame, wire.seen.count(b"forged")) == (out, 0)
     back = f.ether(FAR_MAC, guest.mac, f.IPV4, datagram("10.0.0.99", guest.address, b"coming back"))
     wire.send(back)
     assert guest.until(b"coming back")[-1] == back
@@ -130,7 +132,6 @@ def test_vlan(lab: Lab) -> None:
     guest = lab.port(lab.network("vlan", kind="vlan", uplink="up0", vlan=12), 5)
     other = lab.port(lab.network("vlan13", kind="vlan", uplink="up0", vlan=13), 6)
     with closing(Wire("far0")) as wire:
-        wire.tags()
         out = f.ether(guest.mac, FAR_MAC, f.IPV4, datagram(guest.address, "10.0.0.99", b"going out"))
         guest.send(out)
         assert wire.until(b"going out") == f.tagged(out, 12)
@@ -273,3 +274,34 @@ def test_a_foreign_namespace_of_our_name_is_refused(lab: Lab) -> None:
         assert lab.read().networks == ()
     finally:
         ip("netns", "delete", name)
+
+
+def test_tagged_vlans_into_a_guest(lab: Lab) -> None:
+    """A trunk port gets and sends its VLANs and no other; where bridges know no VLANs it is refused."""
+    trunks = next(feature for feature in FEATURES(lab.policy) if feature.name == "bridge-vlan-filtering")
+    network = lab.network("trunk", kind="flat", uplink="up0")
+    if not trunks.works:
+        with pytest.raises(Failure, match="bridge-vlan-filtering") as refused:
+            lab.port(network, 5, vlans=(12, 13))
+        assert refused.value.code == "unsupported"
+        assert lab.read().ports == ()
+        return
+    guest = lab.port(network, 5, vlans=(12, 13))
+    plain = lab.port(network, 6)
+    with closing(Wire("far0")) as wire:
+        for vlan in (12, 13):
+            out = f.ether(guest.mac, FAR_MAC, f.IPV4, datagram("192.0.2.5", "192.0.2.99", b"out %d" % vlan))
+            guest.send(f.tagged(out, 14), f.tagged(out.replace(b"out", b"bad"), 14), f.tagged(out, vlan))
+            assert wire.until(b"out %d" % vlan) == f.tagged(out, vlan)
+            back = f.ether(FAR_MAC, guest.mac, f.IPV4, datagram("192.0.2.99", "192.0.2.5", b"back %d" % vlan))
+            wire.send(f.tagged(back.replace(b"back", b"evil"), 14))
+            wire.send(f.tagged(back, vlan))
+            captured = guest.until(b"back %d" % vlan)
+            assert captured[-1] == f.tagged(back, vlan)
+            assert b"evil" not in b"".join(captured)
+        both_ways(guest, wire)
+        plain.drain()
+        both_ways(plain, wire)
+        foreign = f.ether(FOREIGN_MAC, FAR_MAC, f.IPV4, datagram("192.0.2.5", "192.0.2.99", b"forged"))
+        guest.send(f.tagged(foreign, 12))
+        both_ways(guest, wire)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import itertools
 import socket
 import struct
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_PROTINFO, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_AF_SPEC = 12, 18, 28, 26
 INFO_KIND, INFO_DATA = 1, 2
 IFF_UP = 1
-BRPORT_LEARNING, BRPORT_FLOOD, BRPORT_ISOLATED = 8, 9, 33
+BRPORT_LEARNING, BRPORT_FLOOD = 8, 9
+BRIDGE_VLAN_INFO = 2
 ADDRESS_MODE_NONE, ADDRESS_MODE_EUI64 = 1, 0
 NTF_SELF, NTF_MASTER = 2, 4
 NUD_PERMANENT, NUD_NOARP = 0x80, 0x40
@@ -160,6 +162,28 @@ class Links:
         options = attribute(BRPORT_LEARNING, bytes([learning])) + attribute(BRPORT_FLOOD, bytes([flood]))
         header = _LINK.pack(socket.AF_BRIDGE, 0, self.index(name), 0, 0)
         self._netlink.request(SETLINK, 0, header + nested(IFLA_PROTINFO, options))
+
+    def filter_vlans(self, name: str) -> None:
+        """Make a bridge tell VLANs apart; untagged frames stay in its VLAN 1."""
+        options = nested(IFLA_LINKINFO, attribute(INFO_KIND, "bridge"), nested(INFO_DATA, attribute(7, b"\1")))
+        self._netlink.request(NEWLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, self.index(name), 0, 0) + options)
+
+    def set_vlans(self, name: str, wanted: set[int]) -> None:
+        """Let these tagged VLANs pass a bridge port and no other; VLAN 1, of untagged frames, stays."""
+        borders = [1, *sorted(wanted), 4095]
+        for low, high in itertools.pairwise(borders):
+            if low + 1 < high:
+                self._vlans(DELLINK, name, low + 1, high - 1)
+        for vlan in sorted(wanted):
+            self._vlans(SETLINK, name, vlan, vlan)
+
+    def _vlans(self, message: int, name: str, first: int, last: int) -> None:
+        begin, end = (0x8, 0x10) if first < last else (0, 0)  # a range is two attributes
+        infos = attribute(BRIDGE_VLAN_INFO, struct.pack("=HH", begin, first))
+        if first < last:
+            infos += attribute(BRIDGE_VLAN_INFO, struct.pack("=HH", end, last))
+        header = _LINK.pack(socket.AF_BRIDGE, 0, self.index(name), 0, 0)
+        self._netlink.request(message, 0, header + nested(IFLA_AF_SPEC, infos))
 
     def add_forwarding(self, name: str, mac: str, *, remote: str | None = None) -> None:
         """A permanent entry: this MAC is behind that bridge port, or (remote) behind that vxlan peer."""

@@ -6,7 +6,7 @@ import dataclasses
 import os
 
 from ...handlers import Context, Failure
-from ...vocabulary import ApplyPort, PortSpec, RemovePort, SetGroup
+from ...vocabulary import ApplyPort, PortSpec, Rejected, RemovePort, SetGroup
 from . import chains, names, namespaces, nft, probes, reading, rules, taps
 from .conntrack import Conntrack
 from .filters import Filters
@@ -145,16 +145,31 @@ class Port:
             for mac, _ in links.forwarding(interface):
                 if mac != spec.mac:
                     links.remove_forwarding(interface, mac)
+            self._set_vlans(links)
             links.add_forwarding(interface, spec.mac)
             links.change(interface, up=True)
 
+    def _set_vlans(self, links: Links) -> None:
+        """The port's tagged VLANs on its tap, those of all ports of the network on its uplink."""
+        others: set[int] = set()
+        for other in self.records.ports(self.network.spec.name):
+            others |= set(other.spec.vlans)
+        if not others:
+            return
+        links.filter_vlans(names.BRIDGE)
+        links.set_vlans(self.record.interface, set(self.record.spec.vlans))
+        if links.exists(names.UPLINK):
+            links.set_vlans(names.UPLINK, others)
+
 
 def _check(spec: PortSpec) -> None:
-    if not spec.vlans:
-        return
-    feature = next(f for f in probes.all_features() if f.name == "bridge-vlan-filtering")
-    if not feature.works:
-        raise Failure("unsupported", f"port {spec.name}: tagged VLANs into a guest: {feature.reason}")
+    """Raises Failure (unsupported) when this kernel lacks what the port needs."""
+    if 1 in spec.vlans:
+        raise Rejected(f"port {spec.name}: VLAN 1 is the bridge's own, for untagged frames: use another number")
+    needs = {"bridge-vlan-filtering": bool(spec.vlans), "guard": spec.guarded, "rules": spec.filtered}
+    for feature in probes.all_features():
+        if needs.get(feature.name) and not feature.works:
+            raise Failure("unsupported", f"port {spec.name}: {feature.name}: {feature.reason}")
 
 
 def _network(records: Records, name: str, who: str) -> NetworkRecord:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from functools import cache
 
 from ...handlers import Failure
 from ...policy import Policy
+from ...run import run
 from ...vocabulary import Feature
 from . import namespaces, nft
 from .links import Links
@@ -38,7 +40,9 @@ def probe(policy: Policy) -> tuple[Feature, ...]:
 
 @cache
 def conntrack_bridge() -> bool:
-    """Whether nft's bridge family tracks connections (nf_conntrack_bridge)."""
+    """Whether nft's bridge family tracks connections (nf_conntrack_bridge, which no kernel loads by itself)."""
+    with contextlib.suppress(Failure):
+        run(["modprobe", "-q", "nf_conntrack_bridge"])
     return _attempt("conntrack-bridge", lambda links: nft.load(_CONNTRACK_BRIDGE), "").works
 
 
@@ -50,7 +54,12 @@ def all_features() -> tuple[Feature, ...]:
         _attempt("vxlan", _vxlan, "needs the kernel module vxlan"),
         _attempt("flat", _macvlan, "needs the kernel module macvlan, or a bridge as the uplink"),
         _attempt("bridge-vlan-filtering", _vlan_filtering, "needs a kernel with CONFIG_BRIDGE_VLAN_FILTERING"),
-        _attempt("conntrack-bridge", lambda links: nft.load(_CONNTRACK_BRIDGE), "needs nf_conntrack_bridge"),
+        Feature(
+            name="conntrack-bridge",
+            works=conntrack_bridge(),
+            reason="" if conntrack_bridge() else "needs the kernel module nf_conntrack_bridge; br_netfilter is used",
+        ),
+        _attempt("rules", _rules, "needs the kernel module nf_conntrack_bridge or br_netfilter"),
         _attempt("nat", lambda links: nft.load(_NAT), "needs nf_tables with nat"),
         _attempt("guard", _guard, "needs nf_tables with the netdev family"),
     )
@@ -67,6 +76,12 @@ def _attempt(name: str, work: Callable[[Links], None], remedy: str) -> Feature:
     except (OSError, Failure) as error:
         return Feature(name=name, works=False, reason=f"{remedy} (tried: {error})"[:256])
     return Feature(name=name, works=True)
+
+
+def _rules(links: Links) -> None:
+    """Stateful rules need one of two ways; br_netfilter shows itself by its settings in every stack."""
+    if not conntrack_bridge():
+        namespaces.write_sysctl("net/bridge/bridge-nf-call-iptables", "1")
 
 
 def _vlan(links: Links) -> None:

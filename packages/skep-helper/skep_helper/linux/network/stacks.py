@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 
@@ -15,9 +16,7 @@ from .netlink import attribute
 from .records import NetworkRecord, Records
 from .server import Server
 
-_BRIDGE_OPTIONS = {5: 0, 23: 0, 36: 1, 37: 1, 38: 0}
-"""STP off; no multicast snooping (nobody queries); frames pass the inet filter, where the rules are; ARP does not."""
-_BYTE_OPTIONS = (23, 36, 37, 38)
+_STP, _SNOOPING, _CALL_IPTABLES, _CALL_IP6TABLES = 5, 23, 36, 37
 
 
 def apply_network(context: Context, request: ApplyNetwork) -> None:
@@ -95,9 +94,10 @@ def _build(policy: Policy, record: NetworkRecord, before: NetworkSpec | None, na
 
 
 def _make_bridge(links: Links, spec: NetworkSpec) -> None:
-    options = [
-        attribute(kind, bytes([value]) if kind in _BYTE_OPTIONS else value) for kind, value in _BRIDGE_OPTIONS.items()
-    ]
+    # Nobody queries, so snooping would only lose groups. By way of br_netfilter frames pass the inet rules.
+    through = b"\0" if probes.conntrack_bridge() else b"\1"
+    options = [attribute(_STP, 0), attribute(_SNOOPING, b"\0")]
+    options += [attribute(kind, through) for kind in (_CALL_IPTABLES, _CALL_IP6TABLES)]
     links.add(names.BRIDGE, "bridge", *options)
     links.add_pair(names.OWN, names.OWN_PORT)
     links.change("lo", up=True)
@@ -120,10 +120,17 @@ def _set_sysctls(spec: NetworkSpec) -> None:
         ("net/ipv6/conf/default/accept_ra", "0"),
         ("net/ipv4/conf/all/rp_filter", "0"),
         ("net/ipv4/conf/default/rp_filter", "0"),
-        # A flow cut by a change of rules must not be taken up again in its middle, from its other end.
-        ("net/netfilter/nf_conntrack_tcp_loose", "0"),
     ):
         namespaces.write_sysctl(path, value)
+    if probes.conntrack_bridge():
+        _leave_to_bridge_family()
+
+
+def _leave_to_bridge_family() -> None:
+    """Where br_netfilter is loaded for somebody else, our frames are not to be tracked a second time by it."""
+    for name in ("arptables", "iptables", "ip6tables"):
+        with contextlib.suppress(FileNotFoundError):
+            namespaces.write_sysctl(f"net/bridge/bridge-nf-call-{name}", "0")
 
 
 def _version(address: str) -> int:
@@ -149,6 +156,9 @@ def _load_tables(record: NetworkRecord, namespace: int) -> None:
     else:
         script += f"add table ip {names.TABLE}\ndelete table ip {names.TABLE}\n"
     nft.load(script, namespace)
+    # A flow cut by a change of rules must not be taken up again in its middle, from its other end. (The setting is
+    # there once a table has asked for tracking.)
+    namespaces.inside(namespace, lambda: namespaces.write_sysctl("net/netfilter/nf_conntrack_tcp_loose", "0"))
 
 
 def _nat_networks(records: Records) -> list[NetworkSpec]:
