@@ -233,6 +233,7 @@ def test_a_running_guests_disks_stay_where_they_are(lab: Lab, monkeypatch: pytes
     lab.guest("copy")
     grown: list[tuple[str, str, int]] = []
     monkeypatch.setattr("skep_helper.guard.client.is_running", lambda policy, guest: guest == "files")
+    monkeypatch.setattr("skep_helper.guard.client.read", lambda policy, guest: {"disks": {"data": ["disk-0", "qcow2"]}})
     monkeypatch.setattr("skep_helper.guard.client.grow", lambda policy, *told: grown.append(told))
     refused(lab, RemoveDisk(guest="files", disk="data", key=KEY), "busy", "stop it")
     refused(lab, TrashGuestFolder(guest="files", key=KEY), "busy", "stop it")
@@ -242,6 +243,26 @@ def test_a_running_guests_disks_stay_where_they_are(lab: Lab, monkeypatch: pytes
     assert tree(lab.pool) == before
     lab.ask(GrowDisk(guest="files", disk="data", size=16 * MIB))
     assert grown == [("files", "data", 16 * MIB)]
+    # A disk that the guest does not run with is at rest.
+    lab.ask(CreateDisk(guest="files", disk="new", size=8 * MIB))
+    lab.ask(GrowDisk(guest="files", disk="new", size=16 * MIB))
+    assert {disk.disk: disk.size for disk in lab.folder("files").disks} == {"data": 8 * MIB, "new": 16 * MIB}
+    lab.ask(RemoveDisk(guest="files", disk="new", key=KEY))
+    assert [disk.disk for disk in lab.folder("files").disks] == ["data"]
+    assert len(grown) == 1
+
+
+def test_a_key_with_nothing_under_it_is_no_key(lab: Lab) -> None:
+    """A crash comes between making the folder under a key and moving something into it."""
+    lab.guest("files", CreateDisk(guest="files", disk="data", size=8 * MIB))
+    (lab.pool / "trash" / KEY / "disks" / "files").mkdir(parents=True, mode=0o700)
+    (lab.pool / "trash" / ("f" * 16) / "guests").mkdir(parents=True, mode=0o700)
+    assert lab.reading().trash == ()
+    lab.ask(RemoveDisk(guest="files", disk="data", key=KEY))
+    storage.prepare(lab.policy)
+    assert sorted(os.listdir(lab.pool / "trash")) == [KEY]
+    lab.ask(RemoveDisk(guest="files", disk="data", key=KEY, undo=True))
+    assert os.listdir(lab.pool / "trash") == []
 
 
 def test_work_on_a_guest_excludes_other_work_on_it(lab: Lab) -> None:

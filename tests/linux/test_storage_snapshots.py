@@ -240,7 +240,9 @@ def test_running_guests_are_asked_through_their_guard(lab: Lab, monkeypatch: pyt
         for name in ("data", "root"):
             tool("qemu-img", "snapshot", "-d", snapshot, lab.disk(guest, name))
 
+    attached = {"data": ["disk-0", "qcow2"], "root": ["disk-1", "qcow2"]}
     monkeypatch.setattr("skep_helper.guard.client.is_running", lambda policy, guest: True)
+    monkeypatch.setattr("skep_helper.guard.client.read", lambda policy, guest: {"disks": attached})
     monkeypatch.setattr("skep_helper.guard.client.snapshot", take)
     monkeypatch.setattr("skep_helper.guard.client.remove_snapshot", remove)
     for name in ("data", "root"):
@@ -257,6 +259,15 @@ def test_running_guests_are_asked_through_their_guard(lab: Lab, monkeypatch: pyt
     # What was left in the disks by an attempt that was cut off went first.
     assert asked == [("remove", "files", "nightly"), ("snapshot", "files", "nightly", True),
                      ("remove", "files", "nightly")]  # fmt: skip
+    # A disk that was made since the start is no less part of the snapshot.
+    del attached["root"]
+    tool("qemu-img", "snapshot", "-c", "nightly", lab.disk("files", "root"))
+    monkeypatch.setattr("skep_helper.guard.client.snapshot", lambda *told: asked.append(told[1:]) or True)
+    assert lab.ask(NIGHTLY) == {"frozen": True}
+    assert "nightly" in tool("qemu-img", "snapshot", "-l", lab.disk("files", "root"))
+    lab.ask(RemoveSnapshot(guest="files", snapshot="nightly"))
+    assert "nightly" not in tool("qemu-img", "snapshot", "-l", lab.disk("files", "root"))
+    assert asked[3:] == [("files", "nightly", True)]
     monkeypatch.undo()
     assert snapshots.guard.is_running(lab.policy, "files") is False
 

@@ -23,12 +23,12 @@ from skep_helper.vocabulary import (
     WriteSeed,
 )
 
-from . import creation, disks, folders, images, layout, reading, seed, snapshots
+from . import creation, disks, folders, images, layout, reading, seed, snapshots, trash
 
 HANDLERS: dict[type, Handler] = {
     CreateGuestFolder: folders.create,
-    TrashGuestFolder: folders.trash,
-    UntrashGuestFolder: folders.untrash,
+    TrashGuestFolder: folders.trash_folder,
+    UntrashGuestFolder: folders.untrash_folder,
     EmptyTrash: folders.empty_trash,
     CreateDisk: creation.create_disk,
     GrowDisk: disks.grow_disk,
@@ -63,6 +63,7 @@ LONG: frozenset[type] = frozenset(
 def prepare(policy: Policy) -> None:
     """At start, before the first request."""
     layout.prepare(policy)
+    trash.prune_all(policy)
 
 
 def recover(policy: Policy) -> None:

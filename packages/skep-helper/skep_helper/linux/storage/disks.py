@@ -13,7 +13,7 @@ from skep_helper.paths import Folder
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import GrowDisk, Rejected, RemoveDisk
 
-from . import layout, qcow2, records, tool
+from . import layout, qcow2, records, tool, trash
 from .records import DiskRecord, ImageRecord
 
 FORMATS = ("qcow2", "raw")
@@ -45,6 +45,13 @@ class OpenDisk:
     def size(self) -> int:
         """Virtual size in bytes; raises Failure when the file is damaged."""
         return virtual_size(self.format, self.descriptor, f"disk {self.name}")
+
+
+def attached(policy: Policy, guest_name: str) -> frozenset[str]:
+    """The disks that a guest's VMM has open: those it was started with; none when the guest does not run."""
+    if not guard.is_running(policy, guest_name):
+        return frozenset()
+    return frozenset((guard.read(policy, guest_name) or {}).get("disks", ()))
 
 
 def whole_sectors(size: int) -> int:
@@ -151,7 +158,7 @@ def grow_disk(context: Context, request: GrowDisk) -> None:
         if wanted < size:
             raise Failure("conflict", f"{what} has {size} bytes; a disk never shrinks to {request.size}")
         if wanted > size:
-            if guard.is_running(policy, request.guest):
+            if request.disk in attached(policy, request.guest):
                 guard.grow(policy, request.guest, request.disk, wanted)
             else:
                 _grow_file(context, disk, wanted, what)
@@ -190,15 +197,14 @@ def remove_disk(context: Context, request: RemoveDisk) -> None:
     policy = context.policy
     with ExitStack() as stack:
         folder = stack.enter_context(layout.held_guest(policy, request.guest))
-        if guard.is_running(policy, request.guest):
-            raise Failure("busy", f"guest {request.guest} is running; stop it before its disk {request.disk} is moved")
+        if request.disk in attached(policy, request.guest):
+            raise Failure("busy", f"guest {request.guest} runs with disk {request.disk}; stop it before it is moved")
         disks = stack.enter_context(disks_folder(folder))
-        trash = stack.enter_context(layout.pool_folder(policy, layout.TRASH))
-        for part in (request.key, layout.DISKS, request.guest):
-            trash = stack.enter_context(trash.make(part))
+        stack.callback(trash.prune, policy, request.key)
+        bin = stack.enter_context(trash.folder(policy, request.key, layout.DISKS, request.guest))
         # What a killed CreateDisk left: nobody makes this disk now, the guest is held.
         disks.remove(f".{request.disk}.new")
-        source, target = (trash, disks) if request.undo else (disks, trash)
+        source, target = (bin, disks) if request.undo else (disks, bin)
         _move(source, target, request.disk)
 
 

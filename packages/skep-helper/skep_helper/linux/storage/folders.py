@@ -13,7 +13,7 @@ from skep_helper.policy import Policy
 from skep_helper.users import user_of
 from skep_helper.vocabulary import CreateGuestFolder, EmptyTrash, TrashGuestFolder, UntrashGuestFolder
 
-from . import layout
+from . import layout, trash
 
 
 def create(context: Context, request: CreateGuestFolder) -> None:
@@ -33,7 +33,7 @@ def create(context: Context, request: CreateGuestFolder) -> None:
             folder.rename(temporary, folder, layout.DEFINITION)
 
 
-def trash(context: Context, request: TrashGuestFolder) -> None:
+def trash_folder(context: Context, request: TrashGuestFolder) -> None:
     policy = context.policy
     with ExitStack() as stack:
         guests = stack.enter_context(layout.pool_folder(policy, layout.GUESTS))
@@ -42,16 +42,16 @@ def trash(context: Context, request: TrashGuestFolder) -> None:
         stack.enter_context(layout.held_guest(policy, request.guest, unfinished=True))
         if guard.is_running(policy, request.guest):
             raise Failure("busy", f"guest {request.guest} is running; stop it before it is removed")
-        target = stack.enter_context(layout.pool_folder(policy, layout.TRASH))
-        for part in (request.key, layout.GUESTS):
-            target = stack.enter_context(target.make(part))
+        target = stack.enter_context(trash.folder(policy, request.key, layout.GUESTS))
         if target.exists(request.guest):
             raise Failure("exists", f"the trash already holds a guest {request.guest} under {request.key}")
         guests.rename(request.guest, target, request.guest)
 
 
-def untrash(context: Context, request: UntrashGuestFolder) -> None:
+def untrash_folder(context: Context, request: UntrashGuestFolder) -> None:
+    # Also when it is back already: a crash may have come between moving and this.
     with ExitStack() as stack:
+        stack.callback(trash.prune, context.policy, request.key)
         guests = stack.enter_context(layout.pool_folder(context.policy, layout.GUESTS))
         try:
             source = layout.pool_folder(context.policy, layout.TRASH, request.key, layout.GUESTS)
@@ -84,8 +84,7 @@ def sweep(policy: Policy) -> None:
     with layout.pool_folder(policy, layout.GUESTS) as guests:
         for guest_name in guests.names():
             _sweep_guest(policy, guest_name)
-    with layout.pool_folder(policy, layout.TRASH) as bin:
-        _sweep_hidden(bin)
+    trash.sweep(policy)
     with layout.pool_folder(policy, layout.IMAGES) as images:
         for name in images.names():
             with suppress(FileNotFoundError), images.folder(name) as versions:
@@ -111,8 +110,3 @@ def _sweep_hidden(folder: Folder) -> None:
 
 def _silent(done: int, total: int) -> None:
     """At start nobody listens."""
-
-
-def trash_keys(policy: Policy) -> tuple[str, ...]:
-    with layout.pool_folder(policy, layout.TRASH) as folder:
-        return tuple(name for name in folder.names() if not name.startswith("."))

@@ -13,7 +13,7 @@ from skep_helper.policy import Policy
 from skep_helper.vocabulary import DiskReading, FolderReading, ImageReading, ReadStorage, StorageReading
 from skep_helper.vocabulary.storage import SnapshotReading
 
-from . import disks, folders, images, layout, records
+from . import disks, images, layout, records, trash
 from .records import DiskRecord, SeedRecord, SnapshotRecord
 
 
@@ -34,7 +34,7 @@ def read(context: Context, request: ReadStorage) -> StorageReading:
         ),
         free=status.f_bavail * status.f_frsize,
         total=status.f_blocks * status.f_frsize,
-        trash=folders.trash_keys(policy),
+        trash=trash.keys(policy),
     )  # fmt: skip
 
 

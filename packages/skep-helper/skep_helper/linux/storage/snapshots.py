@@ -16,7 +16,7 @@ from skep_helper.policy import Policy
 from skep_helper.vocabulary import Rejected, RemoveSnapshot, RollBackGuest, SnapshotGuest
 
 from . import copying, layout, qcow2, records, tool
-from .disks import OpenDisk, disks_folder, file_of, names, opened
+from .disks import OpenDisk, attached, disks_folder, file_of, names, opened
 from .records import RollbackRecord, SnapshotRecord
 
 Progress = Callable[[int, int], None]
@@ -33,7 +33,7 @@ def snapshot(context: Context, request: SnapshotGuest) -> dict[str, bool]:
             return {"frozen": record.frozen}
         found = names(disks)
         _require_qcow2(request.guest, disks, found)
-        running = guard.is_running(policy, request.guest)
+        running = attached(policy, request.guest)
         _drop(context, request.guest, request.snapshot, disks, running)
         frozen = _take(context, request, disks, found, running)
         kept = _copy_file(folder, target, layout.VARS, context.progress)
@@ -51,14 +51,16 @@ def _require_qcow2(guest: str, disks: Folder, found: list[str]) -> None:
             )
 
 
-def _take(context: Context, request: SnapshotGuest, disks: Folder, found: list[str], running: bool) -> bool:
-    if running:
-        return guard.snapshot(context.policy, request.guest, request.snapshot, request.quiesce) if found else False
+def _take(context: Context, request: SnapshotGuest, disks: Folder, found: list[str], running: frozenset[str]) -> bool:
+    """Disks that a VMM has open by that VMM, at one instant; the others are at rest, so theirs is any instant."""
+    frozen = bool(running) and guard.snapshot(context.policy, request.guest, request.snapshot, request.quiesce)
     for number, name in enumerate(found):
-        with opened(context.policy, disks, name) as disk:
-            _work(context.policy, disk, ["-c", request.snapshot], f"snapshot {request.snapshot} of", context.progress)
+        if name not in running:
+            with opened(context.policy, disks, name) as disk:
+                doing = f"snapshot {request.snapshot} of"
+                _work(context.policy, disk, ["-c", request.snapshot], doing, context.progress)
         context.progress(number + 1, len(found))
-    return False
+    return frozen
 
 
 def _work(policy: Policy, disk: OpenDisk, arguments: list[str], doing: str, progress: Progress) -> None:
@@ -78,14 +80,17 @@ def _in_table(disk: OpenDisk, snapshot: str) -> list[qcow2.Snapshot]:
         raise Failure("failed", f"disk {disk.name} is damaged: {error}; see qemu-img check") from None
 
 
-def _drop(context: Context, guest_name: str, snapshot: str, disks: Folder, running: bool) -> None:
+def _drop(context: Context, guest_name: str, snapshot: str, disks: Folder, running: frozenset[str]) -> None:
     """Remove what there is of a snapshot in the disks; nothing is started when there is nothing."""
+    asked = False
     for name in names(disks):
         with opened(context.policy, disks, name) as disk:
             found = _in_table(disk, snapshot)
-            if found and running:
-                guard.remove_snapshot(context.policy, guest_name, snapshot)
-                return
+            if name in running:
+                if found and not asked:
+                    guard.remove_snapshot(context.policy, guest_name, snapshot)
+                    asked = True
+                continue
             for _ in found:
                 _work(context.policy, disk, ["-d", snapshot], f"removing snapshot {snapshot} of", context.progress)
 
@@ -117,7 +122,7 @@ def remove(context: Context, request: RemoveSnapshot) -> None:
         snapshots = stack.enter_context(folder.make(layout.SNAPSHOTS))
         with suppress(FileNotFoundError), snapshots.folder(request.snapshot) as target:
             target.remove(layout.RECORD)
-        _drop(context, request.guest, request.snapshot, disks, guard.is_running(policy, request.guest))
+        _drop(context, request.guest, request.snapshot, disks, attached(policy, request.guest))
         snapshots.remove_tree(request.snapshot)
 
 
