@@ -1,10 +1,16 @@
-"""What the conformance tests share: names, specifications, images, and sweeping up."""
+"""What the conformance tests share: names, specifications, images, what is refused, variants, and sweeping up.
+
+A test is a function `test_...(host)`, and needs nothing but the standard library, because the suite also runs where
+there is no pytest (see __main__).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from planning import observe
 from skep_helper import vocabulary as v
@@ -13,17 +19,57 @@ from skepd.host import Host, HostError
 from skepd.plan.digests import NO_DIGEST, sealed
 
 MIB = 1 << 20
-PREFIX = "conform"
+# Beside each other on one machine, runs with a helper of their own must not meet in the names of network stacks.
+PREFIX = "conform" if "SKEP_HELPER" in os.environ else f"conform{os.getpid()}"
 GUEST, A, B = f"{PREFIX}-guest", f"{PREFIX}-a", f"{PREFIX}-b"
 PORT = f"{GUEST}.0"
 IMAGE_SIZE = 4 * MIB
 KEYS = ("a" * 32, "b" * 32)
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def variants(**values: tuple[str, ...]) -> Callable[[Test], Test]:
+    """Run a test once for each of these values of an argument, and for every combination of several arguments'."""
+
+    def mark(test: Test) -> Test:
+        test.variants = values  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+def variants_of(test: Callable[..., None]) -> dict[str, tuple[str, ...]]:
+    return getattr(test, "variants", {})
+
+
+def refusal(work: Callable[..., object], *arguments: object) -> HostError:
+    """What a call is refused with; fails when it is not."""
+    try:
+        work(*arguments)
+    except HostError as error:
+        return error
+    raise AssertionError(f"{arguments} was not refused")
+
+
+def refused(host: Host, *requests: Any) -> str:
+    """The code that the last of these requests is refused with; those before it must be done."""
+    error = refusal(host.perform, requests)
+    assert (error.index, error.request) == (len(requests) - 1, type(requests[-1]).__name__), error
+    return error.code
 
 
 def publish(host: Host, name: str, version: str = "1") -> None:
     write_image(host, name, version)
     digest = hashlib.sha256(bytes(IMAGE_SIZE)).hexdigest()
     host.perform([v.PublishImage(image=name, version=version, format="raw", digest=digest)])
+
+
+def image(host: Host) -> str:
+    """A published image of IMAGE_SIZE bytes, version 1; its name."""
+    name = f"{PREFIX}-image"
+    publish(host, name)
+    return name
 
 
 def write_image(host: Host, name: str, version: str = "1") -> None:

@@ -205,6 +205,8 @@ def remove_disk(context: Context, request: RemoveDisk) -> None:
         # What a killed CreateDisk left: nobody makes this disk now, the guest is held.
         disks.remove(f".{request.disk}.new")
         source, target = (bin, disks) if request.undo else (disks, bin)
+        if request.undo and not file_of(source, request.disk) and not file_of(target, request.disk):
+            raise Failure("missing", f"the trash holds no disk {request.disk} of guest {request.guest}")
         _move(source, target, request.disk)
 
 

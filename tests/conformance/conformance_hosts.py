@@ -1,0 +1,134 @@
+"""The hosts that the suite runs against: the simulated one, and this machine through a helper that is started for it.
+
+Nothing here knows a platform: a helper is started by its command line, with a policy that the suite writes.
+
+SKEP_CONFORMANCE: `sim` for the simulated host alone, the platform's name (`linux`, `freebsd`) for this machine alone;
+unset: the simulated one, and this machine too if we are root. SKEP_HELPER: the socket of a helper that runs already
+(a Skep that is in use should not be one: the suite makes and removes guests and networks whose names begin with
+`conform`).
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import skep_helper
+from conformance_lab import sweep
+from skep_helper import platforms
+from skepd.helper_client import HelperClient
+from skepd.host import Host
+from skepd.platform.sim import SimHost
+
+SIM = "sim"
+_PATIENCE = 120.0
+_WANTED = os.environ.get("SKEP_CONFORMANCE", "")
+_SOCKET = os.environ.get("SKEP_HELPER", "")
+
+
+def hosts() -> tuple[str, ...]:
+    """The names of the hosts to be tested. Raises SystemExit when the wanted one cannot be."""
+    here = re.match("[a-z]*", sys.platform)[0]  # type: ignore[index]  # freebsd14 is freebsd
+    if _WANTED == SIM:
+        return (SIM,)
+    able = bool(_SOCKET) or os.geteuid() == 0
+    if not _WANTED:
+        return (SIM, here) if able and _is_known() else (SIM,)
+    if here != _WANTED:
+        raise SystemExit(f"SKEP_CONFORMANCE={_WANTED}, but this machine runs {here}: name that, or sim")
+    if not able:
+        raise SystemExit(f"the conformance suite of {here} starts a helper: run it as root, or set SKEP_HELPER")
+    return (here,)
+
+
+def _is_known() -> bool:
+    try:
+        platforms.load()
+    except (LookupError, ImportError):
+        return False
+    return True
+
+
+@contextmanager
+def helper() -> Iterator[Path]:
+    """The socket of a running helper: the one that SKEP_HELPER names, or one of our own in a temporary folder."""
+    if _SOCKET:
+        yield Path(_SOCKET)
+        return
+    # Short, because the paths of Unix sockets are limited to about a hundred bytes.
+    folder = Path(tempfile.mkdtemp(prefix="skep-c-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        with _serving(folder) as path:
+            yield path
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[Path]:
+    policy = folder / "policy.toml"
+    policy.write_text(_policy(folder))
+    policy.chmod(0o644)
+    path = folder / "run" / "helper.sock"
+    argv = [sys.executable, "-m", "skep_helper.main", "--policy", str(policy), "--socket", str(path)]
+    # A bare Python knows its modules by PYTHONPATH alone.
+    root = str(Path(skep_helper.__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    with open(folder / "helper.log", "wb") as log:
+        process = subprocess.Popen(argv, stderr=log, env=environment)
+    try:
+        _await_listening(process, path, folder / "helper.log")
+        yield path
+    finally:
+        process.terminate()
+        process.wait(_PATIENCE)
+
+
+def _policy(folder: Path) -> str:
+    user = pwd.getpwnam("nobody")
+    first = 700_000 + random.randrange(1000) * 100
+    lines = [f'{name} = "{folder / name}"' for name in ("pool", "run", "log")]
+    lines += [f'user = "{user.pw_name}"', f'group = "{grp.getgrgid(user.pw_gid).gr_name}"']
+    lines += [f"guest_uids = [{first}, {first + 99}]", 'interface_prefix = "skc"']
+    return "\n".join([*lines, ""])
+
+
+def _await_listening(process: subprocess.Popen[bytes], path: Path, log: Path) -> None:
+    client = HelperClient(path, patience=1.0)
+    try:
+        while not path.exists():
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            raise SystemExit(f"skep-helper does not start: {log.read_text(errors='replace').strip()}")
+        client.hello()
+    finally:
+        client.close()
+
+
+@contextmanager
+def connected(name: str, path: Path | None) -> Iterator[Host]:
+    """A host with nothing of the suite's on it, swept again afterwards. path: of the helper, for a real one."""
+    found: Host = SimHost() if path is None else HelperClient(path)
+    try:
+        if path is not None and not _SOCKET:
+            assert found.hello().platform == name
+        sweep(found)
+        try:
+            yield found
+        finally:
+            sweep(found)
+    finally:
+        found.close()
