@@ -15,6 +15,7 @@ from .protocol import VERSION, GuardError
 from .spawner import READY
 
 _PATIENCE = 30.0
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def socket_path(run: str) -> str:
@@ -43,7 +44,8 @@ _started: list[subprocess.Popen[bytes]] = []
 
 
 def _start(run: str) -> None:
-    code = "from skep_helper.guard.spawner import main; main()"
+    # -I keeps what the environment says of modules away; we are found where we are also when we are not installed.
+    code = f"import sys; sys.path.append({_ROOT!r}); from skep_helper.guard.spawner import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-I", "-c", code, socket_path(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
     )
