@@ -260,6 +260,7 @@ def test_many_callers_at_once(gateway: Gateway) -> None:
     assert not wrong
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_old_tls_is_refused(gateway: Gateway) -> None:
     context = gateway.target().context()
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED

@@ -16,7 +16,7 @@ from skepd.model.desired import ref_of
 from skepd.model.errors import DefinitionError
 from skepd.model.facts import HostFacts
 from skepd.model.names import Kind, Manager, Ref
-from skepd.model.objects import Guest, Image, Object
+from skepd.model.objects import Guest, Image, Object, Port
 from skepd.plan.steps import Note, Plan, Step
 
 ENDED = ("done", "failed", "cancelled", "undone")
@@ -71,6 +71,8 @@ class FakeEngine:
             raise DefinitionError("the name is bad", "take another one")
         if isinstance(value, Guest) and value.memory > 8 << 30:
             raise Refused("the host has 8 GiB of memory")
+        if isinstance(value, Port) and value.network == "none":
+            raise DefinitionError('there is no network "none"')
         self.objects[ref] = value
         self._event("object.changed", str(ref))
         return self._begin(f"define {ref}", manager)
@@ -79,6 +81,10 @@ class FakeEngine:
         self.view(ref)
         self._check(ref, manager, etag, take_over)
         del self.objects[ref]
+        if ref.kind is Kind.GUEST:
+            self.objects = {
+                key: value for key, value in self.objects.items() if getattr(value, "guest", "") != ref.name
+            }
         return self._begin(f"delete {ref}", manager)
 
     def _check(self, ref: Ref, manager: Manager, etag: str | None, take_over: bool) -> None:

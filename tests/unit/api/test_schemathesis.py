@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import tempfile
 import threading
@@ -20,6 +21,14 @@ from skepd.api.app import create_app
 from skepd.api.authorise import Authoriser
 from skepd.api.server import configuration
 from skepd.api.tokens import TokenStore
+from skepd.engine.contract import Engine
+from skepd.engine.engine import Engine as RealEngine
+from skepd.engine.engine import Settings
+from skepd.host import HostError
+from skepd.model.names import Manager
+from skepd.model.objects import Guest
+from skepd.platform.sim import SimHost
+from skepd.platform.sim.files import SimFiles
 
 checks.load_all_checks()
 CHECKS = [
@@ -43,12 +52,47 @@ def _toml(_context: object, value: object) -> bytes:
 schema = schemathesis.openapi.from_dict(openapi.document())
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, str]]:
-    """Base URL and token of the API on loopback."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
+def no_pull(*_arguments: object, **_callbacks: object) -> None:
+    raise HostError("failed", "no mirror answers")
+
+
+@contextlib.contextmanager
+def simulated() -> Iterator[Engine]:
+    """The real engine over a simulated host, with something in it."""
+    host = SimHost()
+    engine = RealEngine(
+        Settings(
+            files=SimFiles(),
+            state=Path("/state"),
+            pool_guests=Path("/pool/guests"),
+            connect=lambda: host,
+            read_facts=lambda hello: host.facts(),
+            pull=no_pull,
+            version="test",
+        )
+    )
+    engine.recover()
+    engine.start()
+    try:
+        for name in ("0", "web"):
+            operation = engine.put(Guest(name=name, manager=Manager.USER, power="off"), manager=Manager.USER)
+            assert engine.wait(operation.id, 60).state == "done"
+        yield engine
+    finally:
+        engine.close()
+
+
+@pytest.fixture(scope="module", params=["fake", "simulated"])
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """Base URL and token of the API on loopback, over either engine."""
+    chosen = contextlib.nullcontext(example_engine()) if request.param == "fake" else simulated()
+    with (
+        chosen as engine,
+        tempfile.TemporaryDirectory() as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
         tokens = TokenStore(Path(folder) / "tokens.json")
-        running = uvicorn.Server(configuration(create_app(example_engine(), tokens, Authoriser(tokens))))
+        running = uvicorn.Server(configuration(create_app(engine, tokens, Authoriser(tokens))))
         thread = threading.Thread(target=lambda: running.run([listener]), daemon=True)
         thread.start()
         while not running.started:

@@ -35,7 +35,8 @@ def test_a_guest_with_ports_is_made_changed_and_deleted(skep: Cli, tmp_path: Pat
     key.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA me\n")
     words = ["--image", "small:1", "--disk", "2G", "--memory", "1G", "--cpus", "2", "--no-start"]
     more = ["--network", "lan=10.0.0.9", "--network", "lan", "--ssh-key", str(key), "--user", "me", "boot.order=5"]
-    assert skep("guest", "create", "new", *words, *more).code == 0
+    done = skep("guest", "create", "new", *words, *more)
+    assert done.code == 0, done.err
     guest = engine.objects[Ref(Kind.GUEST, "new")]
     assert (guest.memory, guest.cpus.total, guest.power, guest.boot.order) == (1 << 30, 2, "off", 5)
     assert (guest.disks[0].image, guest.disks[0].size) == ("small:1", 2 << 30)
@@ -50,10 +51,11 @@ def test_a_guest_with_ports_is_made_changed_and_deleted(skep: Cli, tmp_path: Pat
     assert not [ref for ref in engine.objects if "new" in ref.name]
 
 
-def test_ports_of_a_guest_that_cannot_be_made_go_again(skep: Cli) -> None:
-    done = skep("guest", "create", "bad", "--network", "lan")
-    assert (done.code, done.err.splitlines()[-1]) == (65, "skep: the name is bad; take another one")
-    assert not [ref for ref in skep.api.engine.objects if ref.kind is Kind.PORT]
+def test_a_guest_that_cannot_be_completed_goes_again_with_its_ports(skep: Cli) -> None:
+    before = dict(skep.api.engine.objects)
+    done = skep("guest", "create", "new", "--network", "lan", "--network", "none")
+    assert (done.code, done.err.splitlines()[-1]) == (65, 'skep: there is no network "none"')
+    assert skep.api.engine.objects == before
 
 
 def test_definitions_from_files_and_back(skep: Cli, tmp_path: Path) -> None:

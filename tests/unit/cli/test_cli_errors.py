@@ -84,3 +84,10 @@ def test_a_reader_that_had_enough_is_no_error(skep: Cli) -> None:
     assert done.stderr.read() == b""
     assert done.wait(60) in (0, 1)
     done.stderr.close()
+
+
+def test_the_reference_is_checked_in() -> None:
+    from skep.cli import manual
+
+    checked_in = Path(__file__).parents[3] / "docs" / "cli.md"
+    assert checked_in.read_text() == manual.text(), "run: python -m skep.cli.manual > docs/cli.md"

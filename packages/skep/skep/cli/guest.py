@@ -115,12 +115,10 @@ def set_(
 @pass_session
 def delete(session: Session, name: str, take_over: bool, yes: bool, wait: bool) -> None:
     """Delete a guest with its disks, snapshots and ports."""
-    from .guest_create import delete_guest
-
     found = session.get("guests", name)
     disks = len(found["disks"])
     sure(f"This deletes guest {name} with its {disks} {'disk' if disks == 1 else 'disks'} for good.", yes)
-    delete_guest(session, name, take_over, wait)
+    carry_out(session, "DELETE", ("guests", name), query={"take_over": take_over or None}, wait=wait)
 
 
 def _act(verb: str, text: str) -> None:

@@ -1,0 +1,78 @@
+"""How long `skep` takes, beside what Python alone takes: `skep --version`, and `skep guest list` with 1,000 guests.
+
+The server is skepd with its real engine over the simulated host. Prints ratios; exits with 1 if a limit is missed.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+GUESTS = 1000
+ROUNDS = 15
+SKEP = str(Path(sys.executable).with_name("skep"))
+
+
+def measure(commands: dict[str, list[str]], environment: dict[str, str]) -> dict[str, float]:
+    """Median wall time in seconds of each command, all of them in turn so that all meet the same machine."""
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(ROUNDS):
+        for name, argv in commands.items():
+            began = time.perf_counter()
+            subprocess.run(argv, stdout=subprocess.DEVNULL, env=environment, check=True)
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def site() -> str:
+    guests = "".join(
+        f'[guest.g{number:04}]\npower = "off"\n[[guest.g{number:04}.disk]]\nsize = "1G"\n'
+        f'[[guest.g{number:04}.nic]]\nnetwork = "lan"\n'
+        for number in range(GUESTS)
+    )
+    return f'[host]\nname = "sim"\n[network.lan]\nsubnet = "10.0.0.0/16"\n{guests}'
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="skep-bench-") as folder:
+        socket = Path(folder) / "s"
+        places = ["--state", f"{folder}/state", "--pool", f"{folder}/pool", "--socket", str(socket)]
+        argv = [sys.executable, "-m", "skepd.daemon.main", "--simulate", *places]
+        environment = {**os.environ, "SKEP_URL": f"unix:{socket}"}
+        with open(Path(folder) / "log", "wb") as log:
+            server = subprocess.Popen(argv, stdout=log, stderr=log)
+        try:
+            while not socket.exists() and server.poll() is None:
+                time.sleep(0.05)
+            subprocess.run([SKEP, "apply", "-", "--yes"], input=site().encode(), env=environment, check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+            return show(environment)
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def show(environment: dict[str, str]) -> int:
+    commands = {
+        "python3 -c pass": [sys.executable, "-c", "pass"],
+        "python3 -c 'import click'": [sys.executable, "-c", "import click"],
+        "skep --version": [SKEP, "--version"],
+        f"skep guest list ({GUESTS} guests)": [SKEP, "guest", "list"],
+    }
+    found = measure(commands, environment)
+    for name, seconds in found.items():
+        print(f"{name:<32} {seconds * 1000:7.1f} ms")
+    bare, click, version, listing = found.values()
+    limit = 3 * bare + 0.150
+    print(f"skep --version / import click: {version / click:.2f} (limit 2)")
+    print(f"skep guest list / (3 x pass + 150 ms): {listing / limit:.2f} (limit 1)")
+    return int(version > 2 * click or listing > limit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
