@@ -274,7 +274,11 @@ class Server:
             return None
         platform = self._platform
         reading = HelloReading(
-            version=wire.VERSION, platform=platform.name, boot_id=platform.boot_id, features=self._features
+            version=wire.VERSION,
+            platform=platform.name,
+            boot_id=platform.boot_id,
+            features=self._features,
+            uplinks=self._policy.uplinks,
         )
         return codec.encode(reading)
 

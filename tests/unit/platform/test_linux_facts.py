@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_facts(root: Path) -> None:
-    facts = read_facts(HELLO, uplinks=("eth0", "eth1", "eth2", "eth3"), root=root)
+    facts = read_facts(replace(HELLO, uplinks=("eth0", "eth1", "eth2", "eth3")), root=root)
     assert (facts.platform, facts.hostname, facts.boot_id) == ("linux", "cupboard", "b-1")
     assert (facts.cpus, facts.memory) == (5, 2 << 20)
     assert facts.pci_devices == ("0000:01:00.0",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import Checked, Count, Name, ShortText
+from .fields import Checked, Count, InterfaceName, Name, ShortText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,13 @@ class Feature(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class HelloReading(Checked):
+    """uplinks: interfaces of the host that the policy lets networks use."""
+
     version: Count
     platform: Name
     boot_id: ShortText
     features: tuple[Feature, ...] = ()
+    uplinks: tuple[InterfaceName, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

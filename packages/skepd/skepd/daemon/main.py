@@ -61,12 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--state", type=Path, default=Path("/var/lib/skep/state"), help="definitions and journals")
     parser.add_argument("--pool", type=Path, default=Path("/var/lib/skep/pool"), help="as in the helper's policy")
-    parser.add_argument("--socket", type=Path, default=Path("/run/skep/skepd/skepd.sock"), help="where the API listens")
-    parser.add_argument(
-        "--helper", type=Path, default=Path("/run/skep/helper/helper.sock"), help="skep-helper's socket"
-    )
+    parser.add_argument("--socket", type=Path, default=Path("/run/skepd/skepd.sock"), help="where the API listens")
+    parser.add_argument("--helper", type=Path, default=Path("/run/skep/helper.sock"), help="skep-helper's socket")
     parser.add_argument("--allowed-signers", type=Path, default=Path("/etc/skep/allowed-signers"), help="of images")
-    parser.add_argument("--uplink", action="append", default=[], help="an interface that networks may use (repeat)")
+    parser.add_argument("--uplink", action="append", default=[], help="of the simulated host: an interface (repeat)")
     parser.add_argument("--group", default="skep", help="whose members administer this host")
     parser.add_argument("--gateway-user", default="skepgw", help="may connect, but has no rights of its own")
     parser.add_argument("--simulate", action="store_true", help="drive a simulated host in memory instead of this one")
@@ -86,8 +84,7 @@ def _real(options: argparse.Namespace) -> Settings:
     for name in FOLDERS:
         (options.state / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     connect = partial(HelperClient, options.helper)
-    facts = partial(read_facts, uplinks=tuple(options.uplink))
-    return _settings(options, DiskFiles(), connect, facts, options.state / "index.sqlite")
+    return _settings(options, DiskFiles(), connect, read_facts, options.state / "index.sqlite")
 
 
 def _simulated(options: argparse.Namespace) -> Settings:

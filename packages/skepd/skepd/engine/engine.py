@@ -23,6 +23,7 @@ from skepd.model.facts import HostFacts
 from skepd.model.names import Kind, Manager, Ref
 from skepd.model.objects import Image, Object
 from skepd.model.site import HostPart, HostSettings, Site
+from skepd.model.site_checks import check_platform
 from skepd.model.site_reader import parse_site
 from skepd.model.site_writer import render_site
 from skepd.plan.cache import Cache
@@ -246,10 +247,7 @@ class Engine:
             if value.manager is Manager.SITE:
                 others = without(others, ref_of(value))
         site = parse_site(text, file, others)
-        wanted = site.host_part.host.platform
-        if wanted and wanted != self._facts.platform:
-            raise Refused(f"{file} is for {wanted}, but this host runs {self._facts.platform}: is it the right file?")
-        found = check(with_site(self._store.desired, site.desired), self._facts)
+        found = check_platform(site, self._facts) + check(with_site(self._store.desired, site.desired), self._facts)
         located = [site.locate(error) for error in found]
         if located:
             raise DefinitionErrors(located)

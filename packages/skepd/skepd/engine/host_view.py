@@ -18,6 +18,11 @@ LOW_SPACE = 0.10
 """Below this share of free space in the pool, the host has a problem."""
 
 
+_REFUSED = ("vlan", "vxlan", "flat", "nat", "rules", "guard", "bridge-vlan-filtering", "swtpm", "passthrough")
+_ADVICE = {name: f"definitions that need {name} are refused on this host" for name in _REFUSED}
+"""What lacks these is refused; everything else has a way around it, which its reason names."""
+
+
 def host_status(
     facts: HostFacts, version: str, started: float, desired: Desired, observed: Observed, problems: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def doctor(
             "name": feature.name,
             "works": feature.works,
             "reason": feature.reason,
-            "advice": "" if feature.works else f"definitions that need {feature.name} are refused on this host",
+            "advice": "" if feature.works else _ADVICE.get(feature.name, ""),
         }
         for feature in hello.features
     ]

@@ -10,10 +10,8 @@ from skep_helper.vocabulary import HelloReading
 from skepd.model.facts import HostFacts
 
 
-def read_facts(
-    hello: HelloReading, *, uplinks: tuple[str, ...] = (), disk_format: str = "qcow2", root: Path = Path("/")
-) -> HostFacts:
-    """Facts of this host. uplinks: those that the helper's policy allows; root: where /proc and /sys are.
+def read_facts(hello: HelloReading, *, disk_format: str = "qcow2", root: Path = Path("/")) -> HostFacts:
+    """Facts of this host. root: where /proc and /sys are.
 
     Raises OSError when /proc or /sys is not mounted.
     """
@@ -25,8 +23,8 @@ def read_facts(
         cpus=_cpus(root),
         memory=_memory(root),
         disk_format=disk_format,
-        uplinks=uplinks,
-        management=tuple(name for name in uplinks if name in reachable),
+        uplinks=hello.uplinks,
+        management=tuple(name for name in hello.uplinks if name in reachable),
         pci_devices=_names(root / "sys/bus/pci/devices"),
         missing={feature.name: feature.reason for feature in hello.features if not feature.works},
     )
