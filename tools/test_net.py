@@ -132,10 +132,9 @@ def build(path: Path, modules: Path, arguments: list[str]) -> None:
     archive = Archive(path)
     for folder in ("proc", "sys", "dev", "run", "tmp", "root", "var/lib/misc", "etc/iproute2"):
         archive.add(folder, stat.S_IFDIR | 0o755)
-    # The kernel gives the first process no terminal unless the archive has one.
     python = Path(os.path.realpath(sys.executable))
-    tests = sorted((ROOT / "tests" / "linux").glob("*network*.py"))
-    suite = arguments or [f"tests/linux/{test.name}" for test in tests if test.name.startswith("test_")]
+    tests = sorted([*(ROOT / "tests" / "net").glob("*.py"), *(ROOT / "tests" / "linux").glob("*network*.py")])
+    suite = arguments or [str(test.relative_to(ROOT)) for test in tests if test.name.startswith("test_")]
     script = INIT.replace("@PYTHON@", str(python)).replace("@ARGUMENTS@", " ".join(suite))
     archive.add("init", stat.S_IFREG | 0o755, script.replace("@HOME@", sys.base_prefix).encode())
     archive.add("repository/pytest.ini", stat.S_IFREG | 0o644, PYTEST_INI.encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import network_frames as f
 import pytest
-from network_lab import Guest, Lab, Wire, own_stack
+from network_lab import DIGEST, Guest, Lab, Wire, own_stack
 from skep_helper.handlers import Failure
 from skep_helper.linux.network import FEATURES, names
 from skep_helper.vocabulary import ApplyNetwork, NetworkSpec, Rejected, RemoveNetwork, RemovePort
@@ -305,3 +305,42 @@ def test_tagged_vlans_into_a_guest(lab: Lab) -> None:
         foreign = f.ether(FOREIGN_MAC, FAR_MAC, f.IPV4, datagram("192.0.2.5", "192.0.2.99", b"forged"))
         guest.send(f.tagged(foreign, 12))
         both_ways(guest, wire)
+
+
+def test_a_way_out_is_changed_in_place_and_nothing_of_the_old_stays(lab: Lab) -> None:
+    network = lab.network("change", kind="flat", uplink="up0", host_address="10.0.0.2/24")
+    guest = lab.port(network, 5)
+    namespace = names.network_namespace(network.name)
+    vxlan_spec = replace(
+        network, kind="vxlan", uplink=None, host_address=None, vni=77, local="127.0.0.1", mtu=1400, digest="f" * 16
+    )
+    before = ip("-d", "link", "show", "up0")
+    assert "promiscuity 1" in before
+    for spec in (vxlan_spec, replace(vxlan_spec, vni=78)):
+        lab.do(ApplyNetwork(network=spec))
+        assert f"vxlan id {spec.vni} " in lab.inside(namespace, "ip", "-d", "link", "show", names.UPLINK)
+    assert "promiscuity 0" in ip("-d", "link", "show", "up0")
+    assert names.host_link(lab.policy, network.name, "h") not in ip("link")
+    tap = names.tap(lab.policy, guest.spec.name)
+    assert "mtu 1400" in lab.inside(namespace, "ip", "link", "show", tap)
+    lab.do(ApplyNetwork(network=replace(network, kind="isolated", uplink=None, host_address=None)))
+    assert names.UPLINK not in lab.inside(namespace, "ip", "link")
+    lab.do(ApplyNetwork(network=network))
+    with closing(Wire("far0")) as wire:
+        lab.wait_forwarding(guest.spec)
+        both_ways(guest, wire)
+
+
+def test_a_way_out_that_could_not_be_made_leaves_nothing_behind(lab: Lab) -> None:
+    """Applied again as another kind, and removed at once: the uplink is free at once."""
+    ip("address", "add", "192.0.2.1/24", "dev", "up0")
+    with pytest.raises(Failure, match="has the host's address"):
+        lab.network("half", kind="flat", uplink="up0", host_address="10.0.0.2/24")
+    assert [network.digest for network in lab.read().networks] == [""]
+    isolated = lab.network("half")
+    assert lab.read().networks[0].digest == DIGEST
+    assert names.host_link(lab.policy, isolated.name, "h") not in ip("link")
+    ip("address", "flush", "dev", "up0")
+    for _ in range(5):
+        lab.do(RemoveNetwork(network=isolated.name))
+        lab.network("half", kind="flat", uplink="up0")

@@ -19,6 +19,8 @@ def run(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> bytes
     except subprocess.TimeoutExpired:
         raise Failure("timeout", f"{argv[0]} did not end within {timeout:.0f} s") from None
     if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Failure("failed", f"{argv[0]}: {reason[-1] if reason else 'no message'} (exit {done.returncode})")
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        # nft writes the error first and draws a line below what it means; most others end with the reason.
+        reason = next((line for line in lines if "Error: " in line), lines[-1])
+        raise Failure("failed", f"{argv[0]}: {reason} (exit {done.returncode})")
     return done.stdout

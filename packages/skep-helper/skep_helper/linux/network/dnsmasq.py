@@ -20,7 +20,7 @@ ROUTER_LIFETIME = 1800
 def configuration(spec: NetworkSpec, folder: Path, user: str, resolv: str | None) -> str:
     """The configuration file. folder: where leases, names and the state are; resolv: the host's resolv.conf to use."""
     lines = [
-        "keep-in-foreground" if not user else f"user={user}",
+        f"user={user}",
         f"pid-file={folder}/pid",
         f"interface={names.OWN}",
         "except-interface=lo",
@@ -33,8 +33,7 @@ def configuration(spec: NetworkSpec, folder: Path, user: str, resolv: str | None
         f"domain={spec.domain}",
         f"local=/{spec.domain}/",
         "domain-needed",
-        "bogus-priv",
-        "stop-dns-rebind" if spec.kind == "nat" else "localise-queries",
+        "localise-queries",
         f"resolv-file={resolv}" if resolv else "no-resolv",
         *(f"server={address}" for address in spec.forwarders),
         f"dhcp-option=option:mtu,{spec.mtu}",

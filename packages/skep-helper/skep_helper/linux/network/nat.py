@@ -49,11 +49,6 @@ def gateway(spec: NetworkSpec) -> str:
     return link_addresses(spec)[0].split("/")[0]
 
 
-def remove(policy: Policy, network: str) -> None:
-    with Links() as host:
-        host.remove(names.host_link(policy, network, "n"))
-
-
 def masquerade_body() -> str:
     """The table in the network's stack: guests leave with the address of the link; nothing new comes in."""
     return (
@@ -101,15 +96,20 @@ def load_host_table(policy: Policy, specs: list[NetworkSpec]) -> None:
     put_back_forwarding(policy)
 
 
-def allow_forwarding(policy: Policy, network: str) -> None:
-    """Make sure that the host forwards IPv4; records what it changes. Raises Rejected when it may not."""
-    if namespaces.read_sysctl(FORWARD) == "1":
-        return
-    if not policy.forwarding:
+def check_forwarding(policy: Policy, network: str) -> None:
+    """Raises Rejected when the host does not forward IPv4 and Skep may not switch it on."""
+    if namespaces.read_sysctl(FORWARD) != "1" and not policy.forwarding:
         raise Rejected(
             f"network {network}: this host does not forward IPv4 and the policy does not let Skep switch it on: "
             "set forwarding = true in the policy file, or run sysctl net.ipv4.ip_forward=1"
         )
+
+
+def allow_forwarding(policy: Policy, network: str) -> None:
+    """Make sure that the host forwards IPv4; records what it changes. Raises Rejected when it may not."""
+    check_forwarding(policy, network)
+    if namespaces.read_sysctl(FORWARD) == "1":
+        return
     records = Records(policy)
     if records.host_values() is None:
         records.save_host_values(_forwarding_values())

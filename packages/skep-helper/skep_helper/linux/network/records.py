@@ -21,13 +21,14 @@ from . import names
 class NetworkRecord:
     """spec: what was applied last (or is being applied, while done is False). inode: of the namespace.
 
-    server: process id and start time of dnsmasq, (0, 0) for none. host: values of the host to put back.
+    built: the spec of the last Apply that came to its end, whose way out may still stand. groups: remote groups, each
+    with its addresses as they were asked for; an empty one is being changed, or was when the helper was killed.
     """
 
     spec: NetworkSpec
     inode: int = 0
     done: bool = False
-    server: tuple[int, int] = (0, 0)
+    built: NetworkSpec | None = None
     groups: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -60,10 +61,7 @@ class Records:
 
     def network(self, name: str) -> NetworkRecord | None:
         table = self._read("network", name)
-        if table is None:
-            return None
-        table["server"] = tuple(table["server"])
-        return NetworkRecord(**table)
+        return None if table is None else NetworkRecord(**table)
 
     def port(self, name: str) -> PortRecord | None:
         table = self._read("port", name)
@@ -112,9 +110,9 @@ class Records:
             table = codec.loads(self._path(kind, name).read_bytes())
         except FileNotFoundError:
             return None
-        if "spec" in table:
-            table["spec"] = codec.decode(table["spec"])
-        return dict(table)
+        return {
+            key: codec.decode(value) if key in ("spec", "built") and value else value for key, value in table.items()
+        }
 
     def _write(self, kind: str, name: str, table: dict[str, Any]) -> None:
         path = self._path(kind, name)

@@ -29,17 +29,16 @@ def apply_network(context: Context, request: ApplyNetwork) -> None:
         return
     if record is None and namespaces.inode(names.network_namespace(spec.name)):
         raise Failure("exists", f"network namespace {names.network_namespace(spec.name)} was not made by Skep")
-    before = record.spec if record is not None else None
-    if record is None:
-        record = NetworkRecord(spec)
+    fresh = record is None
+    record = record or NetworkRecord(spec)
     record.spec, record.done = spec, False
     records.save(record)
     namespace = _enter(records, record)
     try:
-        _build(policy, record, before, namespace)
+        _build(policy, record, fresh, namespace)
     finally:
         os.close(namespace)
-    record.done = True
+    record.done, record.built = True, spec
     records.save(record)
 
 
@@ -48,16 +47,21 @@ def remove_network(context: Context, request: RemoveNetwork) -> None:
     record = records.network(request.network)
     if record is None:
         return
+    networks_of = {router.spec.name: {leg.network for leg in router.spec.legs} for router in records.routers()}
     users = [port.spec.name for port in records.ports(request.network)]
-    users += [f"router {r.spec.name}" for r in records.routers() if any(
-        leg.network == request.network for leg in r.spec.legs)]  # fmt: skip
+    users += [f"router {name}" for name, networks in networks_of.items() if request.network in networks]
     if users:
         raise Failure("busy", f"network {request.network} is used by {', '.join(users[:3])}: remove them first")
     Server(policy, request.network, record.inode).remove()
-    uplinks.remove(policy, record.spec)
-    namespace = names.network_namespace(request.network)
-    if namespaces.inode(namespace) in (0, record.inode):
-        namespaces.remove(namespace)
+    name = names.network_namespace(request.network)
+    if namespaces.inode(name) == record.inode and record.inode:
+        namespace = namespaces.open_namespace(name, record.inode)
+        try:
+            with Links.of(namespace) as links:
+                uplinks.remove(policy, request.network, links)
+        finally:
+            os.close(namespace)
+        namespaces.remove(name)
     records.forget("network", request.network)
     if record.spec.kind == "nat":
         nat.load_host_table(policy, _nat_networks(records))
@@ -76,21 +80,29 @@ def _enter(records: Records, record: NetworkRecord) -> int:
     return namespaces.open_namespace(name, record.inode)
 
 
-def _build(policy: Policy, record: NetworkRecord, before: NetworkSpec | None, namespace: int) -> None:
-    spec = record.spec
+def _build(policy: Policy, record: NetworkRecord, fresh: bool, namespace: int) -> None:
+    spec, built = record.spec, record.built
     with Links.of(namespace) as links:
         namespaces.inside(namespace, lambda: _set_sysctls(spec))
         _make_bridge(links, spec)
-        if before is not None and uplinks.differ(before, spec):
-            uplinks.remove(policy, before)
-            links.forget()
+        if not fresh and (built is None or uplinks.differ(built, spec)):
+            uplinks.remove(policy, spec.name, links)
         uplinks.apply(policy, spec, namespace, links)
         links.set_routes(_routes(spec))
+        if built is not None and built.mtu != spec.mtu:
+            _set_mtu_of_ports(Records(policy), links, spec)
     _load_tables(record, namespace)
-    if spec.kind == "nat" or (before is not None and before.kind == "nat"):
+    if spec.kind == "nat" or not (fresh or (built is not None and built.kind != "nat")):
         others = [other for other in _nat_networks(Records(policy)) if other.name != spec.name]
         nat.load_host_table(policy, others + ([spec] if spec.kind == "nat" else []))
     Server(policy, spec.name, record.inode).apply(spec, namespace)
+
+
+def _set_mtu_of_ports(records: Records, links: Links, spec: NetworkSpec) -> None:
+    standing = links.all()
+    for port in records.ports(spec.name):
+        if port.interface in standing:
+            links.change(port.interface, mtu=spec.mtu)
 
 
 def _make_bridge(links: Links, spec: NetworkSpec) -> None:

@@ -43,6 +43,7 @@ def check(policy: Policy, spec: NetworkSpec) -> None:
         )
     if spec.kind == "nat":
         nat.link_addresses(spec)
+        nat.check_forwarding(policy, spec.name)
     _check_subnets(spec)
 
 
@@ -86,11 +87,16 @@ def apply(policy: Policy, spec: NetworkSpec, namespace: int, inside: Links) -> N
         _link_host(policy, spec, namespace, inside)
 
 
-def remove(policy: Policy, spec: NetworkSpec) -> None:
-    """Remove the way out of a network; what of it is in the host's stack, and by that its other end."""
-    for purpose in ("n", "h", "u"):
-        with Links() as host:
-            host.remove(names.host_link(policy, spec.name, purpose))
+def remove(policy: Policy, network: str, inside: Links) -> None:
+    """Remove whatever way out a network has, now: the end of its stack would come some time later."""
+    with Links() as host:
+        for purpose in ("n", "h", "u"):
+            host.remove(names.host_link(policy, network, purpose))
+    inside.forget()  # the other ends went with them
+    if inside.exists(names.UPLINK):
+        # Out of the bridge while it is up: a macvlan that is removed as a bridge port leaves its uplink in allmulti.
+        inside.change(names.UPLINK, master="")
+        inside.remove(names.UPLINK)
 
 
 def _make_uplink(policy: Policy, spec: NetworkSpec, namespace: int, host: Links) -> None:
