@@ -41,6 +41,7 @@ def run(engine: Engine, settings: Settings) -> None:
 
     Raises ValueError for a token file that cannot be understood, OSError if the socket cannot be made.
     """
+    settings.tokens.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     tokens = TokenStore(settings.tokens)
     app = create_app(engine, tokens, Authoriser(tokens, settings.policy))
     with listening(settings.socket, settings.group, settings.mode) as listener:
