@@ -172,15 +172,16 @@ class Guard:
 def run(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int]) -> None:
     """The life of a guard, from the spawner's fork to the end of its guest.
 
-    message: {"run", "guest"} to take over what the state file says, with "launch" (and its descriptors) to start.
+    message: {"run", "guest"} to take over what the state file says; with "launch" to start, and then the first
+    descriptor is the guard's lock, held since before anything was prepared, and the others are the VMM's.
     The spawner's client gets the first answer: the state once the VMM executes, or why it does not.
     """
     folder = state.Folder(message["run"], message["guest"])
-    lock = state.acquire(folder)
+    launch = message.get("launch")
+    lock = descriptors[0] if launch else state.acquire(folder)
     if lock is None:
         protocol.send(connection, {"error": "exists", "message": "the guest has a guard"})
         return
-    launch = message.get("launch")
     record = launch["state"] if launch else state.read(folder)
     if record is None or (not launch and record["state"] not in state.LIVE):
         protocol.send(connection, {"error": "missing", "message": "the guest does not run"})
@@ -189,7 +190,7 @@ def run(connection: socket.socket, message: dict[str, Any], descriptors: Sequenc
     record.update(guard=os.getpid(), version=VERSION)
     guard = Guard(folder, record)
     guard.save()
-    task = guard.driver.start(launch, descriptors) if launch else guard.driver.adopt()
+    task = guard.driver.start(launch, descriptors[1:]) if launch else guard.driver.adopt()
     guard.serve(connection)
     guard.loop.start(task).then(lambda outcome: guard.ready(connection, outcome))
     guard.loop.run()

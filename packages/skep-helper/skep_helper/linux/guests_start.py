@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import time
 from typing import Any
 
 from ..guard import client, state
@@ -25,18 +26,47 @@ DRIVER = "skep_helper.linux.qemu.driver"
 def start(context: Context, request: StartGuest) -> GuestReading:
     """Raises Failure: missing (a disk, image, port), full (memory), unsupported, busy, failed (QEMU's words)."""
     policy, spec = context.policy, request.guest
-    if client.is_running(policy, spec.name) and (running := client.read(policy, spec.name)):
-        return to_reading(running)
-    _check(policy, spec)
     folder = state.Folder(str(policy.run), spec.name)
-    folder.make()
+    end = time.monotonic() + client.LEAVING
+    while (running := _running(policy, spec.name)) is None:
+        folder.make()
+        lock = state.acquire(folder)
+        if lock is not None:
+            break
+        if time.monotonic() > end:
+            raise Failure("busy", f"guest {spec.name}: somebody else is starting it; try again")
+    else:
+        return to_reading(running)
+    try:
+        _check(policy, spec)
+        return _start(policy, spec, folder, lock)
+    finally:
+        os.close(lock)
+
+
+def _start(policy: Policy, spec: GuestSpec, folder: state.Folder, lock: int) -> GuestReading:
+    """lock: the guard's. It goes with the message, so that it is held without a gap, whoever is killed."""
     with layout.held_guest(policy, spec.name, shared=True) as home:
         if home.exists(layout.ROLLBACK):
             raise Failure("busy", f"guest {spec.name}: a rollback of its disks is under way; finish it first")
         with Opener(policy, home, spec) as opener:
             launch = _prepare(policy, spec, home, opener)
             make_pipes(folder, launch["uid"])
-            return to_reading(client.spawn(policy, {"guest": spec.name, "launch": launch}, opener.descriptors))
+            message = {"guest": spec.name, "launch": launch}
+            return to_reading(client.spawn(policy, message, [lock, *opener.descriptors]))
+
+
+def _running(policy: Policy, guest: str) -> dict[str, Any] | None:
+    """What the guest's guard says; its state file alone could be that of a guard that is being killed."""
+    if not client.is_running(policy, guest):
+        return None
+    try:
+        record: dict[str, Any] = client.ask(policy, guest, {"op": "reading"})["state"]
+    except Failure as failure:
+        if failure.code != "missing":
+            raise
+        return None
+    return record if record["state"] in state.LIVE else None
 
 
 def _check(policy: Policy, spec: GuestSpec) -> None:

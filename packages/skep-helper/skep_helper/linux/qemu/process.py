@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import resource
@@ -15,6 +16,7 @@ _ASIDE = 400
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAPBSET_DROP = 24
 _LAST_CAPABILITY = 63
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def start_time(pid: int) -> int:
@@ -78,15 +80,12 @@ def _place(descriptors: Sequence[int], errors: int) -> None:
 
 def _give_up_privileges(uid: int, gid: int, groups: list[int]) -> None:
     """No capability, in no set; and no way to get one by executing something."""
-    import ctypes  # here, in the process that becomes QEMU: guards need not carry it
-
-    libc = ctypes.CDLL(None, use_errno=True)
     if uid < 1 or gid < 1:
         raise ValueError("QEMU never runs as root")
     for capability in range(_LAST_CAPABILITY + 1):
-        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "no_new_privs cannot be set")
