@@ -13,7 +13,7 @@ from pathlib import Path
 
 from skepd.files import Files, discard, replace, temporary
 from skepd.model.definitions import parse_object, render_object
-from skepd.model.desired import KIND_OF, Desired
+from skepd.model.desired import KIND_OF, Desired, ref_of
 from skepd.model.errors import DefinitionError
 from skepd.model.names import Kind, Ref
 from skepd.model.objects import Object
@@ -40,6 +40,7 @@ class Store:
         self._lock = threading.Lock()
         self._texts: dict[Ref, str] = {}
         self._desired = Desired()
+        self._etags: dict[Ref, tuple[Object, str]] = {}
         self.broken: dict[Ref, str] = {}
         self._listeners: list[Callable[[Ref, bool], None]] = []
         self._sweep()
@@ -93,12 +94,18 @@ class Store:
                 part[ref.name] = value
             self._desired = _with(self._desired, PARTS[ref.kind], part)
             self.broken.pop(ref, None)
+            self._etags.pop(ref, None)
         for listener in self._listeners:
             listener(ref, change.after is not None)
 
     def etag(self, value: Object) -> str:
         """Of the definition's text, so that equal definitions have equal tags everywhere."""
-        return hashlib.sha256(render_object(value).encode()).hexdigest()[:16]
+        ref = ref_of(value)
+        known = self._etags.get(ref)
+        if known is None or known[0] is not value:
+            # Rendering a thousand definitions would cost more than all the rest of listing them.
+            known = self._etags[ref] = (value, hashlib.sha256(render_object(value).encode()).hexdigest()[:16])
+        return known[1]
 
     def _refs(self) -> Iterator[Ref]:
         for kind, part in PARTS.items():
