@@ -39,9 +39,9 @@ def router_namespace(router: str) -> str:
 
 
 def generated(prefix: str, letter: str, *parts: str) -> str:
-    """An interface name of at most 15 characters, always the same for the same parts."""
+    """An interface name of at most 15 characters, always the same for the same parts; of the prefix at most 7."""
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return f"{prefix[:4]}{letter}{digest[:10]}"[:INTERFACE_NAME_LENGTH]
+    return f"{prefix[:7]}{letter}{digest[:10]}"[:INTERFACE_NAME_LENGTH]
 
 
 def tap(policy: Policy, port: str) -> str:
