@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from network_lab import DIGEST, Guest, Lab
@@ -68,10 +70,22 @@ def test_what_is_missing_is_named_and_made_again(lab: Lab, case: str) -> None:
     lab.do(ApplyNetwork(network=network))
     lab.change(guest)
     assert whole(lab, guest)
+    assert len(servers(network)) == 1
     if not command:
         guest = lab.port(network, 5, filtered=True, rules=())
     lab.wait_forwarding(guest.spec)
     assert lease(guest)[0] == "10.0.0.5"
+
+
+def servers(network: NetworkSpec) -> list[str]:
+    """The processes that serve a network, in whatever stack."""
+    mark = f"/dns/{network.name}/conf".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if mark in (entry / "cmdline").read_bytes():
+                found.append(entry.name)
+    return found
 
 
 def family(lab: Lab) -> str:

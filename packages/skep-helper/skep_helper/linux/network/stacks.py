@@ -33,7 +33,7 @@ def apply_network(context: Context, request: ApplyNetwork) -> None:
     record = record or NetworkRecord(spec)
     record.spec, record.done = spec, False
     records.save(record)
-    namespace = _enter(records, record)
+    namespace = _enter(policy, records, record)
     try:
         _build(policy, record, fresh, namespace)
     finally:
@@ -67,11 +67,13 @@ def remove_network(context: Context, request: RemoveNetwork) -> None:
         nat.load_host_table(policy, _nat_networks(records))
 
 
-def _enter(records: Records, record: NetworkRecord) -> int:
+def _enter(policy: Policy, records: Records, record: NetworkRecord) -> int:
     """A descriptor of the network's namespace, made when it is not there."""
     name = names.network_namespace(record.spec.name)
     standing = namespaces.inode(name)
     if standing == 0:
+        # A namespace that lost its name lives on while a process is in it, and so would that dnsmasq.
+        Server(policy, record.spec.name, record.inode).stop()
         record.inode = namespaces.create(name)
         records.save(record)
     elif record.inode == 0:  # made, but the record of it was not written: a crash between the two
