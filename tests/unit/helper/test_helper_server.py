@@ -33,9 +33,9 @@ def disk(name: str, guest: str = "files") -> CreateDisk:
 
 
 def connected(lab: Lab) -> socket.socket:
-    wait_for(lab.socket.exists, "the socket")
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(str(lab.socket))
+    # The file is there a moment before somebody listens at it.
+    wait_for(lambda: connection.connect_ex(str(lab.socket)) == 0, "the socket")
     return connection
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from skep_helper.vocabulary import (
     CreateDisk,
     PauseGuest,
+    Rejected,
     RemoveSnapshot,
     ResetGuest,
     ResumeGuest,
@@ -17,6 +18,7 @@ from skep_helper.vocabulary import (
     StopGuest,
 )
 
+from skepd.model.definitions import validate
 from skepd.model.desired import Desired
 from skepd.model.names import Kind, Ref
 from skepd.model.objects import Disk, Guest
@@ -41,6 +43,12 @@ class Actions:
     plan: Plans
 
     def of(self, name: str, action: str, options: dict[str, Any]) -> Plan:
+        try:
+            return self._of(name, action, options)
+        except Rejected as error:
+            raise Refused(f"cannot {action} guest {name}: {error}") from None
+
+    def _of(self, name: str, action: str, options: dict[str, Any]) -> Plan:
         guest = self._guest(name)
         makers: dict[str, Callable[[Guest, dict[str, Any]], Plan]] = {
             "start": self._start,
@@ -147,6 +155,7 @@ class Actions:
             after = including(after, port)
             nics.append(replace(nic, port=port.name))
         copy = replace(guest, name=target, power="off", nics=tuple(nics), disks=self._sized(guest))
+        validate(copy)
         plan = self.plan(including(after, copy), self.observed, PlanOptions())
         return replace(plan, steps=tuple(_copying(step, target, guest.name) for step in plan.steps))
 
