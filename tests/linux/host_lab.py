@@ -46,7 +46,7 @@ _MOUNT_PRIVATE = ["unshare", "--net", "--mount", "--propagation", "private"]
 class Machine:
     """run(argv): a command on the machine. folder: holds pool, run and state."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, helper: bool = True) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="skep-h-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.pool, self.runtime, self.state = (self.folder / name for name in ("pool", "run", "state"))
@@ -61,7 +61,8 @@ class Machine:
         self._holder.stdout.readline()
         self._make_folders()
         self.helper: subprocess.Popen[bytes] | None = None
-        self.start_helper()
+        if helper:
+            self.start_helper()
 
     def _make_folders(self) -> None:
         first = 800_000 + random.randrange(1000) * 100
@@ -93,7 +94,10 @@ class Machine:
         for name in os.listdir("/proc"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if name.isdigit() and os.readlink(f"/proc/{name}/ns/mnt") == mine and int(name) != self._holder.pid:
-                    found[int(name)] = Path(f"/proc/{name}/comm").read_text().strip()
+                    command = Path(f"/proc/{name}/cmdline").read_text()
+                    name_shown = Path(f"/proc/{name}/comm").read_text().strip()
+                    is_spawner = "guard.spawner" in command and name_shown != "skep-guard"
+                    found[int(name)] = "spawner" if is_spawner else name_shown
         return found
 
     def namespaces(self) -> list[str]:
@@ -104,6 +108,9 @@ class Machine:
 
     def ruleset(self) -> str:
         return self.run("nft", "-s", "list", "ruleset")
+
+    def mounts(self) -> list[str]:
+        return Path(f"/proc/{self._holder.pid}/mountinfo").read_text().splitlines()
 
     def files(self) -> list[str]:
         """Every path of the machine but those that a guest or a log makes in its own time."""
@@ -194,8 +201,9 @@ class Machine:
 
     def close(self) -> None:
         """End everything on the machine, and leave nothing of it."""
-        with contextlib.suppress(Exception):
-            self.sweep()
+        if self.helper is not None:
+            with contextlib.suppress(Exception):
+                self.sweep()
         self.stop_helper()
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
@@ -216,8 +224,9 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine() -> Iterator[Machine]:
-    made = Machine()
+def machine(*, helper: bool = True) -> Iterator[Machine]:
+    """helper: whether one runs from the beginning."""
+    made = Machine(helper=helper)
     try:
         yield made
     finally:

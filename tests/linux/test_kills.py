@@ -177,8 +177,15 @@ def state_of(here: Machine) -> dict[str, Any]:
         "links": here.links(),
         "rules": re.sub(r"handle \d+", "", here.ruleset()),
         "files": here.files(),
-        "processes": sorted(name for name in here.processes().values()),
+        # A spawner of guards lives as long as its helper or one of its guards: it may be there or not.
+        "processes": sorted(name for name in here.processes().values() if name != "spawner"),
     }
+
+
+def difference(now: Any, wanted: Any) -> Any:
+    if isinstance(now, list):
+        return {"more": [one for one in now if one not in wanted], "less": [one for one in wanted if one not in now]}
+    return now, wanted
 
 
 def settled(here: Machine, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +193,7 @@ def settled(here: Machine, wanted: dict[str, Any]) -> dict[str, Any]:
     end = time.monotonic() + 15
     while True:
         now = state_of(here)
-        wrong = {key: (now[key], wanted[key]) for key in now if now[key] != wanted[key]}
+        wrong = {key: difference(now[key], wanted[key]) for key in now if now[key] != wanted[key]}
         if not wrong or time.monotonic() > end:
             return wrong
         time.sleep(0.2)
