@@ -1,0 +1,117 @@
+"""Guests come and go a thousand times on this machine: memory, descriptors and objects stay what they were.
+
+SKEP_SOAK_LIFECYCLES: how many; 1,000 in `make soak`, 20 otherwise. Nothing boots: the firmware is as far as they get.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "linux"))
+
+from host_lab import SAFETY, Machine, machine, wait_for
+from skepd.engine.contract import Operation
+from skepd.engine.engine import Engine
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(0)]
+LIFECYCLES = int(os.environ.get("SKEP_SOAK_LIFECYCLES", "1000" if os.environ.get("SKEP_SOAK") else "20"))
+WARM = 5
+MEMORY = 3 << 20
+"""What the memory of a process may differ by, in bytes: an allocator's slack, not a leak of 1,000 lifecycles."""
+EMPTY = """
+[host]
+name = "mayfly"
+
+[filter.admin]
+rules = ["in tcp 22", "out any"]
+
+[network.lan]
+subnet = "10.32.0.0/24"
+"""
+FULL = (
+    EMPTY
+    + """
+[guest.mayfly]
+memory = "64M"
+screen = false
+cloud-init = { user = "anna" }
+disk = [{ name = "data", size = "8M" }]
+nic = [{ network = "lan", addresses = "10.32.0.10", filters = "admin" }]
+"""
+)
+
+
+@pytest.fixture
+def here() -> Iterator[Machine]:
+    with machine() as made:
+        yield made
+
+
+def done(engine: Engine, operation: Operation) -> None:
+    ended = engine.wait(operation.id, SAFETY)
+    assert (ended.state, ended.error) == ("done", "")
+
+
+def lifecycle(engine: Engine) -> None:
+    """Define and start, stop, delete."""
+    done(engine, engine.apply_site(FULL, "site.toml"))
+    done(engine, engine.guest_action("mayfly", "stop", {"timeout": 0}))
+    done(engine, engine.apply_site(EMPTY, "site.toml"))
+
+
+def resident(pid: int | str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) << 10
+
+
+def descriptors(pid: int | str) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def objects(here: Machine) -> dict[str, Any]:
+    return {
+        "processes": sorted(name for name in here.processes().values() if name != "spawner"),
+        "files": here.files(),
+        "links": here.links(),
+        "namespaces": here.namespaces(),
+        "rules": here.ruleset(),
+        "observed": here.observe().networks,
+    }
+
+
+def reading(here: Machine) -> dict[str, int]:
+    assert here.helper is not None
+    gc.collect()
+    return {
+        "helper memory": resident(here.helper.pid),
+        "helper descriptors": descriptors(here.helper.pid),
+        "engine memory": resident("self"),
+        "engine descriptors": descriptors("self"),
+    }
+
+
+def test_guests_come_and_go(here: Machine) -> None:
+    with here.engine() as engine:
+        for _ in range(WARM):
+            lifecycle(engine)
+        before, things = reading(here), objects(here)
+        begin = time.monotonic()
+        for number in range(LIFECYCLES):
+            lifecycle(engine)
+            if (number + 1) % 100 == 0:
+                print(f"{number + 1} lifecycles: {reading(here)}", flush=True)
+        after = reading(here)
+        print(f"{LIFECYCLES} lifecycles in {time.monotonic() - begin:.0f} s: {before} before, {after} after")
+        wait_for(lambda: objects(here) == things, "the objects of before")
+    for name in ("helper descriptors", "engine descriptors"):
+        assert after[name] <= before[name], name
+    for name in ("helper memory", "engine memory"):
+        assert after[name] - before[name] <= MEMORY, name
