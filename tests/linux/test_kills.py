@@ -146,11 +146,8 @@ def strike(here: Machine, child: subprocess.Popen[str], kill: Kill, label: str) 
     elif kill.who == "helper":
         here.kill_helper()
     else:
-        wait_for(lambda: here.kill_guard(GUEST) or not has_guest(here), "a guard to kill")
-
-
-def has_guest(here: Machine) -> bool:
-    return any(guest.name == GUEST and guest.state == "running" for guest in here.observe().guests)
+        # As soon as there is one: when the guest is just being started, a moment may pass.
+        wait_for(lambda: here.kill_guard(GUEST), "a guard to kill")
 
 
 def state_of(here: Machine) -> dict[str, Any]:
@@ -212,12 +209,15 @@ def descriptors(pid: int) -> int:
 
 def chosen(operation: str, who: str, labels: list[str], source: random.Random) -> Kill:
     """A place among those of an undisturbed run; half of the time while the request is under way."""
-    places = range(len(labels))
+    places = list(range(len(labels)))
     if who == "guard":
-        # While there is one: from the guest's start on when it is made, until its end when it is deleted.
-        start = next((n for n, label in enumerate(labels) if label.endswith(" StartGuest")), 0)
-        stop = next((n for n, label in enumerate(labels) if label.endswith(" StopGuest")), len(labels) - 1)
-        places = range(start, len(labels)) if operation == "create" else range(stop + 1)
+        # While there is one: until the guest's end, and from its start on.
+        start = next((n for n, label in enumerate(labels) if label.endswith(" StartGuest")), len(labels))
+        stop = next((n for n, label in enumerate(labels) if label.endswith(" StopGuest")), -1)
+        places = [n for n in places if n <= stop or n >= start]
+        place = source.choice(places)
+        soon = place == start or source.random() < 0.5
+        return Kill(who, place, source.uniform(0.0001, 0.1) if soon and labels[place].startswith("before") else 0.0)
     place = source.choice(places)
     during = labels[place].startswith("before") and source.random() < 0.5
     return Kill(who, place, source.uniform(0.001, 0.2) if during else 0.0)
