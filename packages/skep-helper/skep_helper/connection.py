@@ -13,19 +13,27 @@ from .vocabulary import Cancel, Rejected
 
 MOST_REQUESTS = 10_000
 MOST_PENDING = 96 << 20
+MOST_TOLD = 8192
+"""Characters of the reason of a failure."""
+MOST_ANSWERED = wire.ANSWER_LIMIT - (1 << 20)
+"""Bytes of all answers of a batch; the rest of the frame says how it ended."""
 _HIGHEST_ID = 1024
 
 
 @dataclass(eq=False)
 class Batch:
-    """Requests that came in one frame: those before `index` are done, `answers` and `descriptors` are theirs."""
+    """Requests that came in one frame: those before `index` are done, `answers` and `descriptors` are theirs.
+
+    answers: each as JSON text; size: of all of them, in bytes.
+    """
 
     connection: Connection
     identity: int
     requests: list[Any]
     received: tuple[int, ...] = ()
     index: int = 0
-    answers: list[Any] = field(default_factory=list)
+    answers: list[bytes] = field(default_factory=list)
+    size: int = 0
     descriptors: list[int] = field(default_factory=list)
     job: Job | None = None
     cancelled: bool = False
@@ -63,7 +71,14 @@ class Connection:
 
     def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Queue a message and send what can be sent now. Owns the descriptors from here on."""
-        self._writer.add(message, descriptors)
+        self._send(wire.pack(message), descriptors)
+
+    def finish(self, batch: Batch, result: Result | None, descriptors: Sequence[int] = ()) -> None:
+        """Send the frame that ends a batch: complete (result None), or failed at its index."""
+        self._send(final_frame(batch, result), descriptors)
+
+    def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
+        self._writer.add_frame(frame, descriptors)
         if self._writer.pending > MOST_PENDING:
             raise wire.Closed("it does not read its answers")
         self.flush()
@@ -112,9 +127,10 @@ def cancelled_id(batch: Batch) -> int | None:
     return request.request if isinstance(request, Cancel) else None
 
 
-def final_message(batch: Batch, result: Result | None) -> dict[str, Any]:
-    """The frame that ends a batch: complete (result None), or failed at its index."""
-    message: dict[str, Any] = {"id": batch.identity, "answers": batch.answers}
-    if result:
-        message |= {"failed": batch.index, "code": result.code, "message": result.message}
-    return message
+def final_frame(batch: Batch, result: Result | None) -> bytes:
+    """The answers were turned into text one by one, so that their size was known before there were too many."""
+    text = b'{"id":%d,"answers":[%s]' % (batch.identity, b",".join(batch.answers))
+    if result is None:
+        return wire.frame(text + b"}")
+    failure = {"failed": batch.index, "code": result.code, "message": result.message[:MOST_TOLD]}
+    return wire.frame(text + b"," + wire.text_of(failure)[1:])

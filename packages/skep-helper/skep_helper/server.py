@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from . import codec, log, wire
-from .connection import Batch, Connection, cancelled_id, final_message, parse
+from .connection import MOST_ANSWERED, Batch, Connection, cancelled_id, parse
 from .handlers import Context, Failure
 from .jobs import Job, Result, deadline_of
 from .outcome import outcome_of
@@ -284,7 +284,14 @@ class Server:
 
     def _advance(self, batch: Batch, answer: Any) -> None:
         """A request of a batch that stands first in the queue is done."""
-        batch.answers.append(answer)
+        text = wire.text_of(answer)
+        batch.size += len(text) + 1
+        if batch.size > MOST_ANSWERED:
+            self._ready.popleft()
+            message = f"the answers of one batch may have {MOST_ANSWERED >> 20} MiB; ask for less at a time"
+            self._fail(batch, Result(code="rejected", message=message))
+            return
+        batch.answers.append(text)
         batch.index += 1
         if batch.index == len(batch.requests):
             self._ready.popleft()
@@ -301,7 +308,7 @@ class Server:
         connection = batch.connection
         connection.batch = None
         self._close_descriptors(batch)
-        self._guarded(connection, lambda: connection.send(final_message(batch, result), descriptors))
+        self._guarded(connection, lambda: connection.finish(batch, result, descriptors))
 
     # Long requests and what runs at start
 

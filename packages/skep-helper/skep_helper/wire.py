@@ -110,7 +110,10 @@ class Writer:
 
     def add(self, message: Any, descriptors: Sequence[int] = ()) -> None:
         """Queue a message of JSON types."""
-        data = pack(message)
+        self.add_frame(pack(message), descriptors)
+
+    def add_frame(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Queue what ``frame`` made."""
         self._queue.append((memoryview(data), tuple(descriptors)))
         self.pending += len(data)
 
@@ -137,7 +140,16 @@ class Writer:
 
 def pack(message: Any) -> bytes:
     """A message of JSON types as a frame."""
-    data = json.dumps(message, separators=(",", ":")).encode()
+    return frame(text_of(message))
+
+
+def text_of(value: Any) -> bytes:
+    """A value of JSON types as it goes over the wire."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def frame(data: bytes) -> bytes:
+    """JSON text as a frame; raises Rejected for more than ANSWER_LIMIT bytes."""
     if len(data) > ANSWER_LIMIT:
         raise Rejected(f"a message of {len(data)} bytes is too large")
     return _LENGTH.pack(len(data)) + data

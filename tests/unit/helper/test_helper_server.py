@@ -74,6 +74,14 @@ def test_requests_of_a_batch_run_in_order_and_stop_at_the_first_failure(lab: Lab
     assert "this always fails\\x0awith a second line" in lab.log
 
 
+def test_a_batch_that_asks_for_too_much_is_refused_and_the_helper_lives(lab: Lab, client: HelperClient) -> None:
+    with pytest.raises(HostError) as caught:
+        client.perform([PauseGuest(guest="large")] * 20)
+    assert (caught.value.code, caught.value.index) == ("rejected", 7)
+    assert len(client.perform([PauseGuest(guest="large")] * 7)) == 7
+    assert client.perform([PauseGuest(guest="a")])[0]["pid"] == lab.process.pid
+
+
 def test_a_long_request_has_a_process_of_its_own(client: HelperClient, lab: Lab) -> None:
     short, long = client.perform([PauseGuest(guest="a"), disk("quick")])
     assert short["pid"] == lab.process.pid
