@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from _report import report
 from skep.images.manifest import Manifest
 from skep.images.publish import publish
 from skep_helper.vocabulary import StorageReading
@@ -80,7 +81,7 @@ def measure(work: Callable[[], None]) -> float:
     return time.perf_counter() - begin
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
@@ -94,12 +95,12 @@ def main() -> int:
         ) as server:
             assert server.stdout is not None
             try:
-                return compare(folder, server.stdout.readline().split()[-1], manifest, options.rounds)
+                compare(folder, server.stdout.readline().split()[-1], manifest, options.rounds)
             finally:
                 server.terminate()
 
 
-def compare(folder: Path, url: str, manifest: Manifest, rounds: int) -> int:
+def compare(folder: Path, url: str, manifest: Manifest, rounds: int) -> None:
     peers = {"curl | sha256sum": ["sha256sum"]}
     if shutil.which("openssl"):
         peers["curl | openssl dgst -sha256"] = ["openssl", "dgst", "-sha256"]
@@ -114,11 +115,10 @@ def compare(folder: Path, url: str, manifest: Manifest, rounds: int) -> int:
         print(f"image of {manifest.size >> 20} MiB, {name}: {seconds:.3f} s (median of {rounds})")
     ratios = {name: middle["pull"] / middle[name] for name in peers}
     first, *others = ratios.items()
-    print(f"image pull / {first[0]}: {first[1]:.2f} (limit {LIMIT})")
+    report(f"image pull, {manifest.size >> 20} MiB", first[1], LIMIT, peer=first[0])
     for name, ratio in others:
         print(f"image pull / {name}: {ratio:.2f} (no limit)")
-    return 0 if first[1] <= LIMIT else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,6 +10,7 @@ import argparse
 import gc
 import time
 
+from _report import report
 from skepd.model.desired import Desired
 from skepd.model.objects import Disk, Filter, Guest, Image, Network, Nic, Port, Rule, Subnet
 from skepd.plan import Cache, Observed, plan, settle
@@ -82,7 +83,8 @@ def main() -> None:
             f"no-op pass, {count} guests: {passes[-1] * 1000:.1f} ms CPU "
             f"(reading {read * 1000:.1f}, planning {planned * 1000:.1f}; {passes[-1] / peer:.2f} x without cache)"
         )
-    print(f"no-op pass, {sizes[1]} / {sizes[0]} guests: {passes[1] / passes[0]:.1f} x")
+    report(f"no-op pass, {sizes[0]} guests, CPU", passes[0] * 1000, 100, "ms", "the same pass without cache")
+    report(f"no-op pass, {sizes[1]} / {sizes[0]} guests, CPU", passes[1] / passes[0], 12, "x", f"{sizes[0]} guests")
 
 
 if __name__ == "__main__":

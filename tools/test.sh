@@ -52,7 +52,7 @@ case $part in
     conformance) python -m pytest tests/conformance ;;
     net) python tools/test_net.py ;;
     soak) SKEP_HOSTILE_REQUESTS=1000000 SKEP_SOAK=1 python -m pytest --timeout 0 tests/soak tests/unit/helper/test_hostile.py ;;
-    bench) for file in bench/bench_*.py; do echo "== $file"; python "$file"; done ;;
+    bench) as_root env PATH="$PATH" "$(command -v python)" bench/run.py ;;
     docs)
         python -m skepd.model.reference > docs/site-toml.md
         python -m skepd.api.openapi > docs/openapi.json
