@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from skep_helper.linux.storage import qcow2
+from skep_helper.handlers import Failure
+from skep_helper.linux.storage import disks, qcow2
 from skep_helper.vocabulary import Rejected
 
 CLUSTER = 65_536
@@ -87,3 +88,21 @@ def test_snapshots_are_read(opened: Callable[[bytes], int]) -> None:
 def test_a_broken_snapshot_table_is_refused(opened: Callable[[bytes], int], count: int, at: int) -> None:
     with pytest.raises(Rejected):
         qcow2.read_snapshots(opened(header(snapshots=count, snapshots_at=at)))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (header(incompatible=4), "refers to another file"),
+        # QEMU reads extensions to the end of the cluster, we 4 KiB: what stands behind them must not be overlooked.
+        (header(incompatible=4, extensions=struct.pack(">II", 0x12345678, 5000) + bytes(5000)), "do not end"),
+        (b"\0" * 200, "damaged"),
+    ],
+)
+def test_a_disk_that_may_refer_to_another_file_is_not_opened(
+    opened: Callable[[bytes], int], data: bytes, reason: str
+) -> None:
+    with pytest.raises(Failure, match=reason):
+        disks.require_alone("qcow2", opened(data), "disk root")
+    disks.require_alone("raw", opened(data), "disk root")
+    disks.require_alone("qcow2", opened(header()), "disk root")

@@ -17,6 +17,7 @@ from .network import names
 from .network.taps import open_tap
 from .qemu import firmware
 from .qemu.command import Source
+from .storage import disks as storage_disks
 from .storage import layout, records
 
 SERIAL = "serial"
@@ -114,7 +115,13 @@ class Opener:
     def _open_disk(self, key: str, name: str) -> int:
         record = _disk_record(self._folder, name)
         with self._folder.folder(layout.DISKS) as disks:
-            return self._open_file(key, disks, f"{name}.{record.format}", os.O_RDWR)
+            descriptor = self._open_file(key, disks, f"{name}.{record.format}", os.O_RDWR)
+        try:
+            storage_disks.require_alone(record.format, descriptor, f"disk {name} of guest {self._spec.name}")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _open_base(self, key: str, name: str) -> int:
         return self._open_image(key, *_disk_record(self._folder, name).image.split(":", 1))

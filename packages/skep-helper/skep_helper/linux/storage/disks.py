@@ -59,19 +59,22 @@ def whole_sectors(size: int) -> int:
     return -(-size // _SECTOR) * _SECTOR
 
 
-def _require_alone(format: str, descriptor: int, what: str) -> None:
-    """A VMM can write anything into its disk, also a header that sends the next reader to another file."""
-    if format == "qcow2":
-        with suppress(Rejected):
-            if qcow2.read_header(descriptor).needs_data_file:
-                raise Failure("failed", f"{what} refers to another file, which no disk of ours does; restore it")
+def require_alone(format: str, descriptor: int, what: str) -> None:
+    """A VMM can write anything into its disk, also a header that sends the next reader to another file.
+
+    What we cannot read to its end may say that too, so it is refused as well.
+    """
+    if format == "qcow2" and _header(descriptor, what).needs_data_file:
+        raise Failure("failed", f"{what} refers to another file, which no disk of ours does; restore it")
 
 
 def virtual_size(format: str, descriptor: int, what: str) -> int:
-    if format != "qcow2":
-        return os.fstat(descriptor).st_size
+    return _header(descriptor, what).size if format == "qcow2" else os.fstat(descriptor).st_size
+
+
+def _header(descriptor: int, what: str) -> qcow2.Header:
     try:
-        return qcow2.read_header(descriptor).size
+        return qcow2.read_header(descriptor)
     except Rejected as error:
         raise Failure("failed", f"{what} is damaged: {error}; roll back to a snapshot or restore it") from None
 
@@ -98,7 +101,7 @@ def open_disk(policy: Policy, disks: Folder, disk: str) -> OpenDisk:
     record = records.read(disks, f"{disk}.json", DiskRecord) or DiskRecord(format=found[1], edition="thin")
     descriptor = disks.open(found[0], os.O_RDWR)
     try:
-        _require_alone(found[1], descriptor, disks.shown(found[0]))
+        require_alone(found[1], descriptor, disks.shown(found[0]))
         base = open_image(policy, record.image) if record.linked else None
     except BaseException:
         os.close(descriptor)
