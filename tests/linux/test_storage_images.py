@@ -123,7 +123,7 @@ def unsafe(folder: Path) -> dict[str, bytes]:
     made = {
         "backing file": ["-b", base, "-F", "raw"],
         "another file": ["-o", f"data_file={folder / 'data.raw'}"],
-        "encrypted": ["--object", "secret,id=s,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=s"],
+        "encrypted": ["--object", "secret,id=s,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"],
     }
     found = {}
     for words, options in made.items():
