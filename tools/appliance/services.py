@@ -199,6 +199,7 @@ User={service.user}
 ExecStart={" ".join(service.argv)}
 Environment=PYTHONUNBUFFERED=1
 Restart=on-failure
+RestartSec=2
 {"KillMode=process" if service.keep else "NoNewPrivileges=yes"}
 {"RuntimeDirectory=skepd" if service is ENGINE else ""}
 
