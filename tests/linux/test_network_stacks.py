@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import network_frames as f
 import pytest
@@ -139,3 +141,23 @@ def until(guest: Guest, wanted: object) -> bytes:
         guest.send(*f.answers(frame, guest.mac, (link_local(guest.mac), *guest.spec.addresses)))
         if wanted(frame):  # type: ignore[operator]
             return frame
+
+
+def test_dnsmasq_cannot_send_root_to_another_file(lab: Lab) -> None:
+    """dnsmasq opens its leases as root; whoever took its user over must not be able to say which file that is."""
+    network = lab.network("link", subnets=(FOUR,))
+    folder = lab.run / "networks" / "dns" / network.name
+    assert ((folder / "state").stat().st_uid, (folder / "state").stat().st_mode & 0o777) == (0, 0o700)
+    assert (folder / "state" / "leases").is_file()
+
+    # As an earlier version left it, with a link put there meanwhile.
+    victim = lab.run / "victim"
+    victim.write_text("root's\n")
+    (folder / "state" / "leases").unlink()
+    (folder / "state" / "leases").symlink_to(victim)
+    os.chown(folder / "state", 65_534, 65_534)
+    lab.do(ApplyNetwork(network=replace(network, domain="other.example", digest="f" * 16)))
+    opened = Path("/proc", (folder / "pid").read_text().strip(), "fd")
+    assert str(victim) not in [os.readlink(entry) for entry in opened.iterdir()]
+    assert not (folder / "state" / "leases").is_symlink()
+    assert (folder / "state").stat().st_uid == 0

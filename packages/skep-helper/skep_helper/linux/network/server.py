@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...handlers import Failure
 from ...policy import Policy
 from ...run import run
 from ...vocabulary import NetworkSpec
@@ -33,7 +34,7 @@ class Server:
             self.remove()
             return
         account = _account()
-        self._make_folders(account.pw_uid, account.pw_gid)
+        self._make_folders()
         resolv = _resolver_file() if spec.kind == "nat" and not spec.forwarders else None
         restart = self._write("conf", dnsmasq.configuration(spec, self.folder, account.pw_name, resolv))
         leases_changed = self._write("leases", dnsmasq.leases(spec))
@@ -50,12 +51,15 @@ class Server:
             return process is not None
 
     def stop(self) -> None:
-        """End it and wait until it is gone. Repeatable."""
+        """End it and wait until it is gone. Repeatable. Raises Failure when it does not go: its user could write the
+        pid file, so one that was taken over could show us another process for ever."""
         deadline = time.monotonic() + _GRACE
         self._signal(signal.SIGTERM)
         while self.running():
             if time.monotonic() > deadline:
                 self._signal(signal.SIGKILL)
+            if time.monotonic() > deadline + _GRACE:
+                raise Failure("failed", f"dnsmasq of {self.folder.name} does not end; see what runs in its namespace")
             time.sleep(0.005)
 
     def remove(self) -> None:
@@ -64,15 +68,20 @@ class Server:
         with contextlib.suppress(OSError):  # others' may be in it
             self.folder.parent.rmdir()
 
-    def _make_folders(self, uid: int, gid: int) -> None:
-        """Readable by dnsmasq after it gave up root; writable by it only where it keeps its leases."""
+    def _make_folders(self) -> None:
+        """Readable by dnsmasq after it gave up root, and written by nobody but root.
+
+        dnsmasq opens its leases as root before it gives that up, and keeps them open: were their folder its user's,
+        a link there would let that user write any file of the host.
+        """
         self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
             folder.chmod(0o711)
         state = self.folder / "state"
-        with contextlib.suppress(FileExistsError):
+        state.mkdir(mode=0o700, exist_ok=True)
+        if state.stat().st_uid != os.geteuid():  # as an earlier version made it
+            shutil.rmtree(state)
             state.mkdir(mode=0o700)
-            os.chown(state, uid, gid)
 
     def _write(self, name: str, text: str) -> bool:
         """Replace a file when it differs; returns whether it did."""
