@@ -117,7 +117,18 @@ def stop() -> None:
 def running(service: Service) -> bool:
     if _systemd():
         return succeeds(["systemctl", "is-active", "--quiet", service.name])
-    return succeeds(["start-stop-daemon", "--status", "--pidfile", _pidfile(service)])
+    return _lives(service)
+
+
+def _lives(service: Service) -> bool:
+    """Whether the process of the pid file is there, is this service, and is more than a zombie."""
+    try:
+        pid = int(Path(_pidfile(service)).read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return False
+    # A zombie has no command line.
+    return service.argv[-1].encode() in words
 
 
 def remove() -> None:
