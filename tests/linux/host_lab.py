@@ -119,8 +119,8 @@ class Machine:
         for top in (self.pool, self.runtime, self.state):
             for folder, folders, files in os.walk(top):
                 found += [os.path.relpath(os.path.join(folder, name), self.folder) for name in (*folders, *files)]
-        # The index; and a spawner of guards, which may be there or not (see test_kills).
-        hidden = ("/index.sqlite", "/.spawner-")
+        # The index, what a guest has said so far, and a spawner of guards, which may be there or not (see test_kills).
+        hidden = ("/index.sqlite", "/serial/", "/.spawner-")
         return sorted(path for path in found if not path.endswith(passing) and not any(part in path for part in hidden))
 
     # --- the helper -----------------------------------------------------------------------------------------------
