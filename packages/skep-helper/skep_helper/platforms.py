@@ -21,7 +21,7 @@ from .outcome import outcome_of
 from .policy import Policy
 from .vocabulary import Feature
 
-# How sys.platform begins -> the package that has NAME, MODULES and boot_id().
+# How sys.platform begins -> the package that has NAME, DRIVER (of its VMM, for guards), modules() and boot_id().
 PACKAGES = {"linux": "skep_helper.linux", "freebsd": "skep_helper.freebsd"}
 
 
@@ -89,8 +89,17 @@ def _having(modules: Iterable[ModuleType], name: str) -> list[Any]:
 
 def load() -> Platform:
     """The platform that we run on; raises LookupError on one that Skep does not know."""
+    host = _package()
+    return assemble(host.NAME, host.boot_id(), host.modules())
+
+
+def driver() -> str:
+    """The module of guard.driver's Driver on this platform; raises LookupError."""
+    return str(_package().DRIVER)
+
+
+def _package() -> Any:
     for prefix, package in PACKAGES.items():
         if sys.platform.startswith(prefix):
-            host: Any = importlib.import_module(package)
-            return assemble(host.NAME, host.boot_id(), host.modules())
+            return importlib.import_module(package)
     raise LookupError(f"Skep does not know the platform {sys.platform}; it runs on {', '.join(PACKAGES)}")

@@ -24,7 +24,8 @@ class Line:
         for descriptor in (output, typed, self.hears):
             os.set_blocking(descriptor, False)
         self.history = History(str(folder), segment=64 * 1024, segments=4)
-        self.console = Console(self.loop, self.history, output, typed)
+        self.console = Console(self.loop, self.history)
+        self.console.attach(output, typed)
 
     def turn(self) -> None:
         """Let the loop do what is ready now."""

@@ -30,23 +30,39 @@ class Viewer:
 
 
 class Console:
-    """output, typed: descriptors of the serial line (non-blocking), owned by this object."""
+    """The serial line is given by ``attach``; until then nothing is read, and what is typed waits."""
 
-    def __init__(self, loop: Loop, history: History, output: int, typed: int) -> None:
+    def __init__(self, loop: Loop, history: History) -> None:
         self._loop = loop
         self._history = history
-        self._output = output
-        self._typed = typed
+        self._output = -1
+        self._typed = -1
         self._viewers: dict[int, Viewer] = {}
         self._writer: Viewer | None = None
         self._pending = b""
-        loop.watch(output, READ, lambda _: self._pump())
+
+    def attach(self, output: int, typed: int) -> None:
+        """output, typed: two descriptors of the line (non-blocking), owned by this object from now on."""
+        self._detach()
+        self._output = output
+        self._typed = typed
+        self._loop.watch(output, READ, lambda _: self._pump())
+        self._type()
+
+    def _detach(self) -> None:
+        for descriptor in (self._output, self._typed):
+            if descriptor >= 0:
+                self._loop.unwatch(descriptor)
+                os.close(descriptor)
+        self._output = self._typed = -1
 
     def _pump(self) -> None:
         self.pump()
 
     def pump(self) -> bool:
         """Take what the guest wrote; False when there was nothing."""
+        if self._output < 0:
+            return False
         try:
             data = os.read(self._output, CHUNK)
         except BlockingIOError:
@@ -85,9 +101,7 @@ class Console:
             continue
         for viewer in tuple(self._viewers.values()):
             self._close(viewer)
-        for descriptor in (self._output, self._typed):
-            self._loop.unwatch(descriptor)
-            os.close(descriptor)
+        self._detach()
 
     def _feed(self, viewer: Viewer) -> None:
         while viewer.offset < self._history.end:
@@ -127,6 +141,8 @@ class Console:
 
     def _type(self) -> None:
         """Give the guest what was typed; wait for room when it does not take it."""
+        if self._typed < 0:
+            return
         if self._pending:
             with contextlib.suppress(BlockingIOError):
                 self._pending = self._pending[os.write(self._typed, self._pending) :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import os
 import socket
@@ -13,14 +12,14 @@ from typing import Any
 
 from . import protocol, state
 from .console import Console
+from .driver import Driver
 from .history import History
 from .loop import READ, Future, Loop, Task
 from .protocol import VERSION, GuardError
 
-DRIVERS = ("skep_helper.linux.qemu.driver",)
-"""Modules with a Driver class, see skep_helper.linux.qemu.driver."""
+DRIVERS = ("skep_helper.linux.qemu.driver", "skep_helper.freebsd.bhyve.driver")
+"""Modules with a Driver class, see guard.driver."""
 _MAX_LOG = 256 * 1024
-_PIPE = 1 << 20
 _RETRY = 5.0
 
 
@@ -39,14 +38,18 @@ class Guard:
         self.record = record
         self.loop = Loop()
         self._connections: dict[int, socket.socket] = {}
-        self._console = self._open_console()
+        history = History(record["history"])
+        if record["serial_start"] < 0:
+            record["serial_start"] = history.end
+        self._console = Console(self.loop, history)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         state.remove(folder.socket)
         self._listener.bind(folder.socket)
         os.chmod(folder.socket, 0o600)
         self._listener.listen(64)
         self._listener.setblocking(False)
-        self.driver = driver_module(record["driver"]).Driver(self.loop, folder, record, self.save)
+        made = driver_module(record["driver"]).Driver(self.loop, folder, record, self.save, self._console.attach)
+        self.driver: Driver = made
         self.driver.ended.then(lambda _: self.loop.later(0, self.loop.stop))
 
     def save(self) -> None:
@@ -63,18 +66,6 @@ class Guard:
             connection.close()
         self._listener.close()
         self.folder.sweep()
-
-    def _open_console(self) -> Console:
-        history = History(self.record["history"])
-        if self.record["serial_start"] < 0:
-            self.record["serial_start"] = history.end
-        flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        output = os.open(self.folder.output, flags)
-        if resize := getattr(fcntl, "F_SETPIPE_SZ", None):
-            # What the guest writes while no guard reads is kept here; smaller is a pity, not a failure.
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(output, resize, _PIPE)
-        return Console(self.loop, history, output, os.open(self.folder.typed, flags))
 
     def ready(self, connection: socket.socket, outcome: Future) -> None:
         """The VMM executes, or did not come up: tell the one who wanted it, and serve those who wait."""
@@ -159,14 +150,7 @@ class Guard:
     def _screen(self) -> Task:
         if not self.record.get("screen", True):
             raise GuardError("missing", "this guest has no screen")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with ours:
-            try:
-                yield from self.driver.screen(ours.fileno())
-            except BaseException:
-                theirs.close()
-                raise
-        return {"descriptors": [theirs.detach()]}
+        return {"descriptors": [(yield from self.driver.screen())]}
 
 
 def run(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int]) -> None:

@@ -25,9 +25,10 @@ _PATIENCE = 30.0
 
 
 def main() -> None:
-    """The spawner process. argv: the path of its socket. Standard input closes when its helper is gone."""
+    """The spawner process. argv: the path of its socket, the driver of this platform's VMM (imported once for all
+    guards). Standard input closes when its helper is gone."""
     path = sys.argv[1]
-    for name in guard.DRIVERS:
+    for name in sys.argv[2:]:
         guard.driver_module(name)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     state.remove(path)

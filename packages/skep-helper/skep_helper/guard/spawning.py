@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-from .. import __version__
+from .. import __version__, platforms
 from .protocol import VERSION, GuardError
 from .spawner import READY
 
@@ -47,7 +47,10 @@ def _start(run: str) -> None:
     # -I keeps what the environment says of modules away; we are found where we are also when we are not installed.
     code = f"import sys; sys.path.append({_ROOT!r}); from skep_helper.guard.spawner import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", code, socket_path(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+        [sys.executable, "-I", "-c", code, socket_path(run), platforms.driver()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
     )
     assert process.stdout is not None
     if not select.select([process.stdout], [], [], _PATIENCE)[0] or process.stdout.read(1) != READY:

@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 NAME = "linux"
+DRIVER = "skep_helper.linux.qemu.driver"
 _MODULES = ("storage", "guests", "network")
 
 

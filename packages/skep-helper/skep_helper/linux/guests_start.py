@@ -13,14 +13,12 @@ from ..handlers import Context, Failure
 from ..paths import Folder
 from ..policy import Policy
 from ..vocabulary.guest import GuestReading, GuestSpec, StartGuest
-from . import guests_kvm, guests_passthrough, guests_uids
+from . import DRIVER, guests_kvm, guests_passthrough, guests_uids
 from .guests_files import DETACHED, SERIAL, VMM, Opener, disk_sources, make_pipes, media_sources, medium_key, read_json
 from .guests_read import readings, to_reading
 from .qemu import command, firmware
 from .qemu.process import FIRST_DESCRIPTOR
 from .storage import layout
-
-DRIVER = "skep_helper.linux.qemu.driver"
 
 
 def start(context: Context, request: StartGuest) -> GuestReading:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...guard.driver import Attach
 from ...guard.loop import READ, Future, Loop, Task
 from ...guard.protocol import GuardError
 from ...guard.state import Folder
@@ -25,13 +27,18 @@ QUIT = 60.0
 """Seconds for QEMU to write back what its disks still hold, once it was told to leave."""
 PRESS = 5.0
 """Seconds between presses of the power button: a guest ignores it until its ACPI driver is up."""
+STARTING = -10
+"""Nice value of a guard and its QEMU until the guest runs."""
 _TAIL = 4096
 
 
 class Driver:
     """state: the guard's, changed in place. changed(): to be called after each change. ended: settled at the end."""
 
-    def __init__(self, loop: Loop, folder: Folder, state: dict[str, Any], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, folder: Folder, state: dict[str, Any], changed: Callable[[], None], attach: Attach
+    ) -> None:
+        attach(*process.open_line(folder.output, folder.typed))
         self._loop = loop
         self._folder = folder
         self._state = state
@@ -48,6 +55,7 @@ class Driver:
 
     def start(self, launch: dict[str, Any], descriptors: Sequence[int]) -> Task:
         """Start QEMU; raises GuardError with its own words when it does not come up."""
+        process.favour(STARTING)
         self._open_errors()
         writer = os.open(self._folder.errors, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         pid, gate = process.spawn(launch, descriptors, writer, self._folder.serial)
@@ -60,7 +68,10 @@ class Driver:
         self._changed()
         os.write(gate, b"g")
         os.close(gate)
-        yield from self._first_attach()
+        try:
+            yield from self._first_attach()
+        finally:
+            process.favour(0)
 
     def adopt(self) -> Task:
         """Take over a QEMU that another guard started; its ending is recorded if it is gone."""
@@ -145,11 +156,18 @@ class Driver:
         yield self._qmp.execute("cont")
         yield from self._settle()
 
-    def screen(self, connection: int) -> Task:
-        """Let QEMU speak RFB on a connected socket."""
+    def screen(self) -> Task:
+        """Let QEMU speak RFB on one end of a new connection; returns the other."""
         name = f"screen-{time.monotonic_ns()}"
-        yield self._qmp.execute("getfd", {"fdname": name}, connection)
-        yield self._qmp.execute("add_client", {"protocol": "vnc", "fdname": name, "skipauth": True})
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours:
+            try:
+                yield self._qmp.execute("getfd", {"fdname": name}, ours.fileno())
+                yield self._qmp.execute("add_client", {"protocol": "vnc", "fdname": name, "skipauth": True})
+            except BaseException:
+                theirs.close()
+                raise
+        return theirs.detach()
 
     def execute(self, command: str, arguments: dict[str, Any]) -> Future:
         """Any command of the monitor, for helpers that are newer than this guard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -13,6 +14,7 @@ from typing import Any
 FIRST_DESCRIPTOR = 3
 """Descriptors given to QEMU are numbered from here, in order."""
 _ASIDE = 400
+_PIPE = 1 << 20
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAPBSET_DROP = 24
 _LAST_CAPABILITY = 63
@@ -30,6 +32,23 @@ def start_time(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def open_line(output: str, typed: str) -> tuple[int, int]:
+    """The guard's ends of the serial pipes."""
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    reader = os.open(output, flags)
+    # What the guest writes while no guard reads is kept here; smaller is a pity, not a failure.
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _PIPE)
+    return reader, os.open(typed, flags)
+
+
+def favour(nice: int) -> None:
+    """Weigh the session of this process (a guard and its QEMU) as a whole, where the kernel schedules by sessions
+    (sched(7), autogroup). A new session gets next to nothing from a busy host in its first moments."""
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as stream:
+        stream.write(str(nice))
 
 
 def spawn(launch: dict[str, Any], descriptors: Sequence[int], errors: int, folder: str) -> tuple[int, int]:
@@ -51,7 +70,7 @@ def spawn(launch: dict[str, Any], descriptors: Sequence[int], errors: int, folde
 
 
 def _become(launch: dict[str, Any], descriptors: Sequence[int], errors: int, folder: str) -> None:
-    os.setsid()
+    os.setpgid(0, 0)  # in the session of its guard: see favour
     # The serial pipes are the only files that QEMU opens by name; it finds them here, and nothing else of ours.
     os.chdir(folder)
     _place(descriptors, errors)
