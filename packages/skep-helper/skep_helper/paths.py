@@ -89,8 +89,11 @@ class Folder:
             raise
         return Folder(descriptor, shown)
 
-    def make(self, name: str, mode: int = 0o700, group: int = -1) -> Folder:
-        """The folder of this name, made durably when there is none; its mode and group are set either way."""
+    def make(self, name: str, mode: int = 0o700, group: int = -1, *, durable: bool = True) -> Folder:
+        """The folder of this name, made when there is none; its mode and group are set either way.
+
+        durable: False leaves it to the caller to sync this folder when all is made that belongs together.
+        """
         made = False
         with suppress(FileExistsError):
             with self._naming(name):
@@ -103,7 +106,7 @@ class Folder:
                 os.fchown(folder.descriptor, -1, group)
             if stat.S_IMODE(status.st_mode) != mode:
                 os.fchmod(folder.descriptor, mode)
-            if made:
+            if made and durable:
                 folder.sync()
                 self.sync()
         except BaseException:
@@ -129,16 +132,18 @@ class Folder:
             raise Rejected(f"{self.shown(name)} is larger than {limit} bytes")
         return data
 
-    def write(self, name: str, data: bytes, mode: int = 0o600) -> None:
-        """Replace a file durably: after a power loss the old or the new content is there, the new one once this
-        returns."""
+    def write(self, name: str, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
+        """Replace a file: after a power loss the old or the new content is there, the new one once this returns.
+
+        durable: False leaves it to the caller to sync this folder; until then it may be the old one.
+        """
         temporary = f".{name}.new"
         self.remove(temporary, durable=False)
         with os.fdopen(self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        self.rename(temporary, self, name)
+        self.rename(temporary, self, name, durable=durable)
 
     def status(self, name: str) -> os.stat_result | None:
         """The entry itself (a link is not followed), None when there is none."""
@@ -153,12 +158,13 @@ class Folder:
     def names(self) -> list[str]:
         return sorted(os.listdir(self.descriptor))
 
-    def rename(self, name: str, target: Folder, new_name: str) -> None:
-        """Durable in both folders. Replaces a file of the new name."""
+    def rename(self, name: str, target: Folder, new_name: str, *, durable: bool = True) -> None:
+        """Replaces a file of the new name. durable: False leaves it to the caller to sync both folders."""
         with self._naming(name):
             os.rename(_component(name), _component(new_name), src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
-        target.sync()
-        if target.descriptor != self.descriptor:
+        if durable:
+            target.sync()
+        if durable and target.descriptor != self.descriptor:
             self.sync()
 
     def remove(self, name: str, *, durable: bool = True) -> bool:

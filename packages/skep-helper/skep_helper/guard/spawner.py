@@ -36,6 +36,7 @@ def main() -> None:
     os.chmod(path, 0o600)
     listener.listen(64)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -86,16 +87,14 @@ def _accept(listener: socket.socket) -> None:
 def _fork(
     listener: socket.socket, connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int]
 ) -> None:
-    """Fork twice: the guard is nobody's child, so nobody needs to wait for it."""
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
+    """The guard is a child that nobody waits for: SIGCHLD is ignored here."""
+    if os.fork():
         return
     status = 1
     try:
         os.setsid()
-        if os.fork() == 0:
-            _become(listener, connection, message, descriptors)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _become(listener, connection, message, descriptors)
         status = 0
     except BaseException:  # noqa: BLE001 - this is the end of the process
         sys.excepthook(*sys.exc_info())

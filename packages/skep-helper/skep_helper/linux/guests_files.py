@@ -109,7 +109,7 @@ class Opener:
 
     def _open_vars(self, key: str, name: str) -> int:
         if not self._folder.exists(layout.VARS):
-            self._folder.write(layout.VARS, firmware.read_vars(self._spec.secure_boot))
+            self._folder.write(layout.VARS, firmware.read_vars(self._spec.secure_boot), durable=False)
         return self._open_file(key, self._folder, layout.VARS, os.O_RDWR)
 
     def _open_disk(self, key: str, name: str) -> int:

@@ -92,9 +92,10 @@ def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> d
     accelerator = "kvm" if guests_kvm.feature(policy).works else "tcg"
     machine = command.Machine(qemu=firmware.QEMU, accelerator=accelerator, disks=disks, media=media, numbers=numbers)
     argv = command.render(spec, machine)
-    home.make(SERIAL).close()
+    home.make(SERIAL, durable=False).close()
     uid = _uid(policy, spec.name, home)
     _write_copy(policy, home, command.describe(argv, {numbers[key]: path for key, path in opener.paths.items()}))
+    home.sync()  # all that the first start makes here
     guests_passthrough.lend(spec.passthrough, uid)
     groups = guests_kvm.groups() if accelerator == "kvm" else []
     record = _record(spec, home, accelerator, uid)
@@ -138,7 +139,7 @@ def _uid(policy: Policy, guest: str, home: Folder) -> int:
     recorded = int(read_json(home, VMM, {}).get("uid", 0))
     uid = guests_uids.claim(policy, guest, recorded)
     if uid != recorded:
-        home.write(VMM, json.dumps({"uid": uid}).encode())
+        home.write(VMM, json.dumps({"uid": uid}).encode(), durable=False)
     return uid
 
 
@@ -148,7 +149,7 @@ def _write_copy(policy: Policy, home: Folder, text: str) -> None:
     data = text.encode()
     if home.exists(name) and home.read(name) == data:
         return
-    home.write(name, data, 0o640)
+    home.write(name, data, 0o640, durable=False)
     try:
         group = grp.getgrnam(policy.group).gr_gid
     except KeyError:

@@ -134,7 +134,7 @@ def _make(order: _Order, disks: Folder) -> None:
             require_space(descriptor, order.size, f"disk {request.disk} of guest {request.guest} (full)")
         _fill(order, descriptor)
         os.fsync(descriptor)
-        records.write(disks, f"{request.disk}.json", order.record)
+        records.write(disks, f"{request.disk}.json", order.record, durable=False)  # before the disk, as is its name
         disks.rename(temporary, disks, f"{request.disk}.{request.format}")
     except BaseException:
         disks.remove(temporary)

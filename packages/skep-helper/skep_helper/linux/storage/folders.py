@@ -20,17 +20,20 @@ def create(context: Context, request: CreateGuestFolder) -> None:
     user, group = user_of(context.policy)
     with ExitStack() as stack:
         guests = stack.enter_context(layout.pool_folder(context.policy, layout.GUESTS))
-        folder = stack.enter_context(guests.make(request.guest, 0o750, group))
+        folder = stack.enter_context(guests.make(request.guest, 0o750, group, durable=False))
         for name in (layout.DISKS, layout.SNAPSHOTS):
-            folder.make(name).close()
+            folder.make(name, durable=False).close()
         # Once it is skepd's, root neither opens it nor looks at what is in it.
         if not folder.exists(layout.DEFINITION):
             temporary = f".{layout.DEFINITION}.new"
             folder.remove_tree(temporary)
-            with folder.make(temporary) as definition:
+            with folder.make(temporary, durable=False) as definition:
                 os.fchmod(definition.descriptor, 0o700)
                 os.fchown(definition.descriptor, user, group)
-            folder.rename(temporary, folder, layout.DEFINITION)
+                definition.sync()
+            folder.rename(temporary, folder, layout.DEFINITION, durable=False)
+        folder.sync()
+        guests.sync()
 
 
 def trash_folder(context: Context, request: TrashGuestFolder) -> None:

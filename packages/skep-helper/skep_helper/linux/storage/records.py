@@ -55,9 +55,9 @@ class RollbackRecord:
 Record = TypeVar("Record", DiskRecord, ImageRecord, SnapshotRecord, SeedRecord, RollbackRecord)
 
 
-def write(folder: Folder, name: str, record: object) -> None:
-    """Durable when it returns."""
-    folder.write(name, json.dumps(dataclasses.asdict(record)).encode())  # type: ignore[call-overload]
+def write(folder: Folder, name: str, record: object, *, durable: bool = True) -> None:
+    """durable: as in Folder.write."""
+    folder.write(name, json.dumps(dataclasses.asdict(record)).encode(), durable=durable)  # type: ignore[call-overload]
 
 
 def read(folder: Folder, name: str, kind: type[Record]) -> Record | None:
