@@ -162,14 +162,17 @@ def _routes(spec: NetworkSpec) -> set[tuple[str, str]]:
 
 
 def _load_tables(record: NetworkRecord, namespace: int) -> None:
-    """Bring the stack's tables to the spec; those of its ports are loaded only when the table is not there."""
-    filters = Filters(probes.conntrack_bridge())
-    script = "" if filters.wanted_scaffold() <= chains.standing(namespace).keys() else filters.scaffold(record)
-    if record.spec.kind == "nat":
+    """Bring the stack's tables to the spec, each only when it does not stand: a table never changes but by its ports,
+    and a port more then starts no process here."""
+    filters, standing = Filters(probes.conntrack_bridge()), chains.standing(namespace).keys()
+    translating = {("ip", names.TABLE, chain) for chain in ("postrouting", "forward")}
+    script = "" if filters.wanted_scaffold() <= standing else filters.scaffold(record)
+    if record.spec.kind == "nat" and not translating <= standing:
         script += nft.replace_table("ip", names.TABLE, nat.masquerade_body())
-    else:
-        script += f"add table ip {names.TABLE}\ndelete table ip {names.TABLE}\n"
-    nft.load(script, namespace)
+    elif record.spec.kind != "nat" and translating & standing:
+        script += f"delete table ip {names.TABLE}\n"
+    if script:
+        nft.load(script, namespace)
     # A flow cut by a change of rules must not be taken up again in its middle, from its other end. (The setting is
     # there once a table has asked for tracking.)
     namespaces.inside(namespace, lambda: namespaces.write_sysctl("net/netfilter/nf_conntrack_tcp_loose", "0"))
