@@ -80,7 +80,11 @@ def open_agent(context: Context, request: OpenAgent) -> None:
         raise Failure("missing", f"guest {request.guest} does not run; start it first")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
+            connection.setblocking(False)
             connection.connect(state.Folder(str(context.policy.run), request.guest).agent)
+            connection.setblocking(True)
+        except BlockingIOError:
+            raise Failure("busy", f"guest {request.guest}: others wait for its agent's port already") from None
         except FileNotFoundError:
             raise Failure("missing", f"guest {request.guest} was started without an agent's port") from None
         context.answer_descriptors.append(connection.detach())
@@ -99,7 +103,8 @@ HANDLERS: dict[type, Handler] = {
     OpenAgent: open_agent,
     Probe: guests_probe.probe,
 }
-LONG: frozenset[type] = frozenset({StopGuest, Probe})
+LONG: frozenset[type] = frozenset({StopGuest, ResetGuest, PauseGuest, ResumeGuest, OpenScreen, Probe})
+"""Whatever needs an answer of a VMM: one that hangs, or that its guest took over, holds up nobody else."""
 
 
 def features(policy: Policy) -> tuple[Feature, ...]:

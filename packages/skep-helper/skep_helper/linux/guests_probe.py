@@ -11,6 +11,7 @@ import time
 
 from ..guard import client, state
 from ..guard.history import SEGMENT, SEGMENTS, History
+from ..guard.protocol import GuardError
 from ..handlers import Context, Failure
 from ..policy import Policy
 from ..vocabulary.fields import Rejected
@@ -121,7 +122,8 @@ def _agent(policy: Policy, request: Probe) -> ProbeReading:
     deadline = time.monotonic() + max(request.timeout, 1)
     number, message = agent.sync_request()
     received = bytearray()
-    with contextlib.suppress(TimeoutError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    # GuardError: a guest that writes without an end; OSError: QEMU is just ending.
+    with contextlib.suppress(GuardError, OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(max(request.timeout, 1))
         connection.connect(path)
         connection.sendall(message)

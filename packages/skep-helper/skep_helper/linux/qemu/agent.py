@@ -11,7 +11,9 @@ from ...guard.loop import READ, Loop, Task
 from ...guard.protocol import GuardError
 
 DELIMITER = b"\xff"
-_MAX_ANSWER = 1 << 20
+MAX_ANSWER = 1 << 20
+MOST_STALE = 1000
+"""Answers that an earlier client may have left in the channel."""
 
 
 def sync_request() -> tuple[int, bytes]:
@@ -23,14 +25,16 @@ def sync_request() -> tuple[int, bytes]:
 
 def take_line(received: bytearray) -> Any:
     """Remove one whole answer and return it parsed; None as long as there is none. Bytes that are no JSON are
-    remains of an earlier conversation."""
+    remains of an earlier conversation. Raises GuardError(lost) for more bytes than any answer has."""
     while (end := received.find(b"\n")) >= 0:
         line = bytes(received[:end]).rsplit(DELIMITER, 1)[-1]
         del received[: end + 1]
         try:
             return json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
+    if len(received) > MAX_ANSWER:
+        raise GuardError("lost", "the guest agent writes without an end")
     return None
 
 
@@ -45,19 +49,23 @@ class Agent:
 
     def open(self, patience: float) -> Task:
         """Connect and make sure that somebody answers; raises GuardError(timeout) and OSError."""
-        self._socket.connect(self._path)
+        # Before connecting: QEMU serves one client at a time and the kernel makes the others wait, for ever.
         self._socket.setblocking(False)
+        self._socket.connect(self._path)
         number, request = sync_request()
         self._socket.send(request)
-        while (yield from self._answer(patience)).get("return") != number:
-            continue
+        for _ in range(MOST_STALE):
+            if (yield from self._answer(patience)).get("return") == number:
+                return
+        raise GuardError("lost", "the guest agent does not answer what it is asked")
 
     def call(self, command: str, patience: float) -> Task:
         """Returns what the agent returns; raises GuardError with its reason."""
         self._socket.send(json.dumps({"execute": command}).encode() + b"\n")
         answer = yield from self._answer(patience)
         if "error" in answer:
-            raise GuardError("failed", f"guest agent: {answer['error'].get('desc', 'no reason given')}")
+            error = answer["error"] if isinstance(answer["error"], dict) else {}
+            raise GuardError("failed", f"guest agent: {error.get('desc', 'no reason given')!s:.1000}")
         return answer.get("return")
 
     def close(self) -> None:
@@ -68,7 +76,7 @@ class Agent:
         while (answer := take_line(self._received)) is None:
             yield self._loop.ready(self._socket.fileno(), READ, patience)
             data = self._socket.recv(65_536)
-            if not data or len(self._received) > _MAX_ANSWER:
+            if not data:
                 raise GuardError("lost", "the guest agent's port closed")
             self._received += data
         return answer if isinstance(answer, dict) else {}

@@ -14,6 +14,7 @@ from ...guard.protocol import GuardError
 ANSWER = 60.0
 """Seconds in which QEMU answers any command that the guard gives; a hung disk can make it late."""
 _MAX_LINE = 16 << 20
+_MAX_REASON = 1000
 
 
 class Qmp:
@@ -31,8 +32,9 @@ class Qmp:
     def connect(self, path: str, patience: float) -> Task:
         """Connect and leave the negotiation behind; raises GuardError(timeout) and OSError."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(path)
+        # Before connecting: the kernel makes us wait for a QEMU that does not accept, and others wait for us.
         self._socket.setblocking(False)
+        self._socket.connect(path)
         self._received = b""
         greeting = Future()
         self._waiting[0] = greeting
@@ -91,18 +93,32 @@ class Qmp:
             return
         *lines, self._received = self._received.split(b"\n")
         for line in lines:
-            if line.strip():
-                self._take(json.loads(line))
+            if line.strip() and self._socket is not None:
+                self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        """A guest that took its QEMU over can write anything here; what is no QMP ends the connection, not us."""
+        try:
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                raise ValueError("not an object")
+        except (ValueError, RecursionError):
+            self.close()
+            self._on_lost()
+        else:
+            self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
         if "event" in message:
-            self._on_event(str(message["event"]), message.get("data") or {})
+            data = message.get("data")
+            self._on_event(str(message["event"]), data if isinstance(data, dict) else {})
             return
         number = 0 if "QMP" in message else message.get("id")
         future = self._waiting.pop(number, None) if isinstance(number, int) else None
         if future is None:
             return
         if "error" in message:
-            future.fail(GuardError("failed", f"QEMU: {message['error'].get('desc', 'no reason given')}"))
+            error = message["error"] if isinstance(message["error"], dict) else {}
+            future.fail(GuardError("failed", f"QEMU: {error.get('desc', 'no reason given')!s:.{_MAX_REASON}}"))
         else:
             future.succeed(message.get("return"))
