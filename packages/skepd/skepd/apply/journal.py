@@ -8,6 +8,10 @@ anything is undone; a confirmation, before the user is told. The other lines nee
   has come after it.
 - "undone" only saves work: undoing twice does what undoing once does.
 - "confirming" ends as an operation does that was cut off before it: both are undone.
+- "emptying" only leaves out what would fail again.
+- The removal at the end: a journal that a power loss brings back goes through its last step once more, which changes
+  nothing, because nothing came after it. What does come after begins with a journal in the same folder, whose own
+  fsync of the folder makes this removal durable.
 
 A torn last line (power loss in the middle of an append) counts as not written.
 """
@@ -16,11 +20,12 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skepd.files import Files, discard, replace, temporary
+from skepd.files import Files, replace, temporary
 from skepd.plan.steps import Step
 
 from .encoding import decode_step, encode_step
@@ -34,7 +39,8 @@ class Record:
     """What a journal says.
 
     done, undone, started, skipped: step numbers. phase: doing, confirming, confirmed, emptying (only trash is left to
-    be emptied) or undoing. created: seconds since the epoch.
+    be emptied) or undoing. created: seconds since the epoch. site: text of the site file that is the host's once all
+    steps are done, "" for none.
     """
 
     id: str
@@ -50,6 +56,7 @@ class Record:
     skipped: set[int] = field(default_factory=set)
     phase: str = "doing"
     error: str = ""
+    site: str = ""
 
 
 class Journal:
@@ -73,6 +80,7 @@ class Journal:
             "confirm": record.confirm,
             "phase": record.phase,
             "error": record.error,
+            "site": record.site,
             **{name: sorted(getattr(record, name)) for name in _SETS},
             "steps": [encode_step(step) for step in record.steps],
         }
@@ -92,11 +100,12 @@ class Journal:
 
     def phase(self, phase: str, error: str = "") -> None:
         self.record.phase, self.record.error = phase, error
-        self._line({"phase": phase, "error": error}, durable=phase != "confirming")
+        self._line({"phase": phase, "error": error}, durable=phase in ("undoing", "confirmed"))
 
     def end(self) -> None:
         """The operation ended one way or the other: nothing is left to recover."""
-        discard(self._files, self._path)
+        with suppress(FileNotFoundError):
+            self._files.remove(self._path)
 
     def _line(self, data: dict[str, Any], durable: bool = False) -> None:
         line = json.dumps(data).encode() + b"\n"

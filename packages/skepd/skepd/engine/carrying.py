@@ -12,7 +12,7 @@ from typing import Protocol
 from skepd.apply.executor import Cancelled, Executor, Interrupted, StepFailed, Texts
 from skepd.apply.journal import Journal, Record, Unwritten
 from skepd.apply.recovery import empties_trash
-from skepd.files import Files
+from skepd.files import Files, replace
 from skepd.host import Host
 
 from .contract import StepState
@@ -26,10 +26,12 @@ End = tuple[str, str]
 
 @dataclass(kw_only=True)
 class Settings:
-    """journals: folder of the running operations' journals. connect: a connection to the host of one's own."""
+    """journals: folder of the running operations' journals. site: the file of the site that was applied last.
+    connect: a connection to the host of one's own."""
 
     files: Files
     journals: Path
+    site: Path
     connect: Callable[[], Host]
     pull: Pull
     boot_id: str
@@ -62,7 +64,11 @@ class Carrying:
 
     def carry_out(self, record: Record, repair: bool = False) -> None:
         """From where the record says to the end. repair: keep what succeeds, undo nothing."""
-        state, error = self._carry_out(record, repair) if record.steps else ("done", "")
+        if record.steps:
+            state, error = self._carry_out(record, repair)
+        else:
+            self._keep_site(record)
+            state, error = "done", ""
         # Last of all, when also the connection is closed: whoever waited for the end finds nothing left of it.
         self._told.end(self._live, state, error)
 
@@ -115,10 +121,15 @@ class Carrying:
             return self._undo(executor, "cancelled", "cancelled")
         except StepFailed as error:
             return self._undo(executor, str(error), "undone")
+        self._keep_site(record)
         if problems:
             return self._leave(executor, f"this is done but for what cannot be undone: {'; '.join(problems)}")
         executor.journal.end()
         return "done", ""
+
+    def _keep_site(self, record: Record) -> None:
+        if record.site:
+            replace(self._settings.files, self._settings.site, record.site.encode())
 
     def _leave(self, executor: Executor, why: str) -> End:
         """Trash that could not be emptied is tried again at the next start; nobody else has anything there."""

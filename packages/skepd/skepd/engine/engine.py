@@ -13,7 +13,6 @@ from typing import Any
 from skep_helper.vocabulary import HelloReading, OpenConsole, OpenScreen, ReadConsole
 
 from skepd.files import Files
-from skepd.files import replace as replace_file
 from skepd.host import Host, HostError
 from skepd.model.checks import check
 from skepd.model.definitions import validate
@@ -89,6 +88,7 @@ class Engine:
             carrying.Settings(
                 files=settings.files,
                 journals=settings.state / "journals",
+                site=settings.state / "site.toml",
                 connect=settings.connect,
                 pull=settings.pull,
                 boot_id=self._hello.boot_id,
@@ -111,7 +111,6 @@ class Engine:
         self._operations.recover()
         self._watch.look()
         self._watch.repair()
-        self._watch.await_repair()
 
     def start(self) -> None:
         """Begin to watch the host."""
@@ -120,6 +119,7 @@ class Engine:
     def close(self) -> None:
         self._watch.close()
         self._operations.close()
+        self._watch.join()
         self._events.close()
         self._index.close()
         self._host.close()
@@ -174,15 +174,13 @@ class Engine:
     # --- changing -------------------------------------------------------------------------------------------------
 
     def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
-        value = replace(value, manager=manager)
+        value = validate(replace(value, manager=manager))
         ref = ref_of(value)
 
         def change(before: Desired) -> Desired:
             self._precondition(before, ref, manager, etag, take_over)
             return self._checked(before, including(before, value))
 
-        self._precondition(self._store.desired, ref, manager, etag, take_over)
-        validate(value)
         words = "change" if etag not in (None, "*") or self._exists(ref) else "create"
         return self._submit(f"{words} {ref.kind.value} {ref.name}", manager, self._planner(change), {ref})
 
@@ -230,13 +228,11 @@ class Engine:
         def change(before: Desired) -> Desired:
             return self._checked(before, with_site(before, site.desired))
 
-        planner = self._planner(change, PlanOptions(restart=restart))
-        self._refuse(planner)
-        # Before the operation, so that there is none whose host part an export would not know.
-        replace_file(self._settings.files, self._site_path, text.encode())
+        make = self._planner(change, PlanOptions(restart=restart))
+        self._refuse(make)
         owned = (value for value in self._store.desired if value.manager is Manager.SITE)
         intent = frozenset(ref_of(value) for value in (*site.desired, *owned))
-        return self._operations.submit(f"apply {file}", Manager.SITE, planner, intent)
+        return self._operations.submit(f"apply {file}", Manager.SITE, lambda: replace(make(), site=text), intent)
 
     def export(self) -> str:
         return render_site(self._store.desired, self._host_part())

@@ -16,10 +16,11 @@ from .contract import Operation
 class Planned:
     """A plan, and what it holds while it is carried out.
 
-    needs: objects that it does not change, but that must stay as they are until it has ended.
+    needs: objects that it does not change, but that must stay as they are until it has ended. site: see Record.
     """
 
     plan: Plan
+    site: str = ""
     needs: frozenset[Ref] = frozenset()
 
     @property

@@ -47,20 +47,26 @@ class Operations:
         self._index.close_unended({record.id for record in records})
         self._cut_off = [(record, self._adopt(record)) for record in records]
 
-    def submit(
-        self, title: str, manager: Manager, planner: Planner, intent: frozenset[Ref] = frozenset(), repair: bool = False
-    ) -> Operation:
+    def submit(self, title: str, manager: Manager, planner: Planner, intent: frozenset[Ref] = frozenset()) -> Operation:
         """Begin an operation; its plan is made when no other operation holds what it touches.
 
-        intent: what it is about, as far as the caller knows. repair: see Executor.repair. Raises Refused.
+        intent: what it is about, as far as the caller knows. Raises Refused.
         """
-        operation = Operation(
-            id=self._identity(), title=title, state="queued", manager=manager, created=self._settings.clock()
-        )
-        live = self._register(operation, intent)
-        target = lambda: self._guarded(live, lambda: self._run(live, planner, repair))  # noqa: E731
-        threading.Thread(target=target, name=f"op-{operation.id}", daemon=True).start()
-        return operation
+        live = self._register(self._new(title, manager), intent)
+        identity = live.operation.id
+        target = lambda: self._guarded(live, lambda: self._run(live, planner))  # noqa: E731
+        threading.Thread(target=target, name=f"op-{identity}", daemon=True).start()
+        return live.operation
+
+    def repair(self, planner: Planner) -> Operation:
+        """Carry out a repair (see Executor.repair) in this thread; returns the operation when it has ended."""
+        live = self._register(self._new("repair what drifted", Manager.SITE), frozenset())
+        self._guarded(live, lambda: self._run(live, planner, repair=True))
+        return live.operation
+
+    def _new(self, title: str, manager: Manager) -> Operation:
+        created = self._settings.clock()
+        return Operation(id=self._identity(created), title=title, state="queued", manager=manager, created=created)
 
     def recover(self) -> list[Operation]:
         """Finish, one after the other, what a crash cut off. Blocks until all are at an end."""
@@ -170,7 +176,7 @@ class Operations:
     def _carrying(self, live: Live) -> Carrying:
         return Carrying(self._settings, self._texts, self, live)
 
-    def _run(self, live: Live, planner: Planner, repair: bool) -> None:
+    def _run(self, live: Live, planner: Planner, repair: bool = False) -> None:
         planned = self._plan(live, planner)
         if planned is not None:
             self._carrying(live).carry_out(self._record(live, planned), repair)
@@ -230,6 +236,7 @@ class Operations:
             boot_id=self._settings.boot_id,
             steps=planned.plan.steps,
             confirm=planned.plan.confirm,
+            site=planned.site,
         )
 
     # --- states: what Carrying tells ------------------------------------------------------------------------------
@@ -275,9 +282,10 @@ class Operations:
             self._live.pop(live.operation.id, None)
             self.changed.notify_all()
 
-    def _identity(self) -> str:
+    @staticmethod
+    def _identity(created: float) -> str:
         """Sorts by time; unguessable enough not to be confused."""
-        return f"{int(self._settings.clock() * 1000):013d}-{secrets.token_hex(3)}"
+        return f"{int(created * 1000):013d}-{secrets.token_hex(3)}"
 
 
 __all__ = ["CONFIRM_SECONDS", "ENDED", "HostError", "Operations", "Planner", "Settings"]

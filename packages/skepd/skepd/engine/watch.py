@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from skep_helper.vocabulary import GuestReading, ReadGuests
 
 from skepd.host import Host, HostError
 from skepd.model.errors import DefinitionError
-from skepd.model.names import Manager
 
 from .contract import Refused
 from .events import Events
-from .operations import ENDED, Operations, Planner
+from .operations import Operations, Planner
 
 log = logging.getLogger("skepd.watch")
 GUEST_SECONDS = 2.0
@@ -26,21 +26,25 @@ RETRY_SECONDS = 300.0
 
 
 class Watch:
-    """Owns one thread. planner: what would repair the host now."""
+    """Owns two threads. planner: what would repair the host now."""
 
     def __init__(self, host: Host, events: Events, operations: Operations, planner: Planner) -> None:
         self._host, self._events, self._operations, self._planner = host, events, operations, planner
         self._stop = threading.Event()
         self._paused = False
         self._guests: dict[str, GuestReading] = {}
-        self._under_way: tuple[str, tuple[str, ...]] | None = None
         self._failed: tuple[tuple[str, ...], float] = ((), 0.0)
         self._warned = ""
         self.problems: tuple[str, ...] = ()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        # Two, because a repair may wait for a guest's gate while events of guests go on.
+        self._threads = [
+            threading.Thread(target=run, name=name, daemon=True)
+            for name, run in (("watch", self._run), ("repair", self._run_repairs))
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def pause(self) -> None:
         """Repair nothing any more."""
@@ -48,17 +52,23 @@ class Watch:
 
     def close(self) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(10.0)
+
+    def join(self) -> None:
+        """Wait for the threads to end, after `close` and after operations are at an end."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(10.0)
 
     def _run(self) -> None:
-        repair_at = time.monotonic() + REPAIR_SECONDS
-        while not self._stop.wait(GUEST_SECONDS):
+        self._every(GUEST_SECONDS, self.look)
+
+    def _run_repairs(self) -> None:
+        self._every(REPAIR_SECONDS, self.repair)
+
+    def _every(self, seconds: float, act: Callable[[], None]) -> None:
+        while not self._stop.wait(seconds):
             try:
-                self.look()
-                if time.monotonic() >= repair_at:
-                    repair_at = time.monotonic() + REPAIR_SECONDS
-                    self.repair()
+                act()
                 self._warned = ""
             except (HostError, OSError, DefinitionError, Refused) as error:
                 self._warn(str(error))
@@ -78,42 +88,25 @@ class Watch:
         self._guests = now
 
     def repair(self) -> None:
-        """Begin to bring back what drifted; nothing while operations run, because their work is not finished."""
-        self._judge()
+        """Bring back what drifted; nothing while operations run, because their work is not finished.
+
+        Blocks until it is done, however long that takes (guests start, gates are waited for).
+        """
         if self._paused or self._operations.busy():
             return
         plan = self._planner().plan
         self.problems = tuple(note.text for note in plan.notes if note.refuses or note.text.endswith(LEFT))
         summaries = tuple(step.summary for step in plan.steps)
-        if not summaries:
-            return
         failed, when = self._failed
-        if failed == summaries and time.monotonic() - when < RETRY_SECONDS:
+        if not summaries or (failed == summaries and time.monotonic() - when < RETRY_SECONDS):
             return
         self._events.emit("host.drift", "host", steps=list(summaries))
-        operation = self._operations.submit("repair what drifted", Manager.SITE, self._planner, repair=True)
-        self._under_way = operation.id, summaries
-
-    def await_repair(self) -> None:
-        """Wait for the end of the repair that is under way, however long that takes (gates are waited for)."""
-        if self._under_way is not None:
-            self._operations.wait(self._under_way[0], threading.TIMEOUT_MAX)
-            self._judge()
-
-    def _judge(self) -> None:
-        """Look at how the last repair ended."""
-        if self._under_way is None:
-            return
-        identity, summaries = self._under_way
-        operation = self._operations.get(identity)
-        if operation.state not in ENDED:
-            return
-        self._under_way = None
-        if operation.state != "done":
-            # What succeeded is no longer in the plan; what is left is not tried again at once.
-            left = tuple(step.summary for step in operation.steps if step.state != "done") or summaries
+        ended = self._operations.repair(self._planner)
+        if ended.state == "failed":
+            # What succeeded is no longer in the next plan; what is left is not tried again at once.
+            left = tuple(step.summary for step in ended.steps if step.state != "done") or summaries
             self._failed = (left, time.monotonic())
-            self._events.emit("host.warning", "host", text=f"repair failed: {operation.error}")
+            self._events.emit("host.warning", "host", text=f"repair failed: {ended.error}")
 
     def _compare(self, before: GuestReading | None, now: GuestReading) -> None:
         ref = f"guest/{now.name}"
