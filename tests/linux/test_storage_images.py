@@ -194,10 +194,10 @@ def test_a_crash_while_publishing_is_made_good(lab: Lab, tmp_path: Path, monkeyp
     writer(lab, qcow2_content(tmp_path, 7))
     real = Folder.rename
 
-    def power_fails(self: Folder, name: str, target: Folder, new_name: str) -> None:
+    def power_fails(self: Folder, name: str, target: Folder, new_name: str, **how: bool) -> None:
         if new_name == "1.0":
             raise KeyboardInterrupt
-        real(self, name, target, new_name)
+        real(self, name, target, new_name, **how)
 
     monkeypatch.setattr(Folder, "rename", power_fails)
     with pytest.raises(KeyboardInterrupt):
