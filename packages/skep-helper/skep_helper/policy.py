@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import stat
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .vocabulary.fields import Rejected
+
+LEAST_UID, LARGEST_UID = 1000, (1 << 31) - 2
+"""Below are the system's own users."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,21 @@ def parse(table: dict[str, Any]) -> Policy:
         if key not in known:
             raise Rejected(f"unknown key {key!r}; known are {', '.join(known)}")
         arguments[key] = _convert(key, known[key].default, value)
-    return Policy(**arguments)
+    policy = Policy(**arguments)
+    _check(policy)
+    return policy
+
+
+def _check(policy: Policy) -> None:
+    """What would give guests or tools the identity of somebody else; raises Rejected."""
+    uids = policy.guest_uids
+    if len(uids) != 2 or not LEAST_UID <= uids[0] < uids[1] <= LARGEST_UID:
+        raise Rejected(f"guest_uids must be [FIRST, LAST] with {LEAST_UID} <= FIRST < LAST")
+    with suppress(KeyError):
+        if uids[0] <= pwd.getpwnam(policy.user).pw_uid <= uids[1]:
+            raise Rejected(f"guest_uids holds the uid of {policy.user}; choose a range without accounts")
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,3}", policy.interface_prefix):
+        raise Rejected("interface_prefix must be one to four of a-z and 0-9, a letter first")
 
 
 def _convert(key: str, default: Any, value: Any) -> Any:
@@ -67,7 +87,7 @@ def _convert(key: str, default: Any, value: Any) -> Any:
         return Path(value)
     if isinstance(default, tuple):
         item_type = int if key == "guest_uids" else str
-        if not isinstance(value, list) or not all(isinstance(item, item_type) for item in value):
+        if not isinstance(value, list) or not all(type(item) is item_type for item in value):
             raise Rejected(f"{key} must be a list of {item_type.__name__}")
         return tuple(value)
     if type(value) is not type(default):

@@ -1,0 +1,41 @@
+"""The policy file: what it must not say, because guests or tools would be somebody else then."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+import pytest
+from skep_helper import policy
+from skep_helper.vocabulary import Rejected
+
+
+@pytest.mark.parametrize("uids", [[0, 0], [0, 700], [999, 2000], [2000, 2000], [3000, 2000], [2000], [2000, 2**32 - 1]])
+def test_guests_never_get_a_uid_of_the_system(uids: list[int]) -> None:
+    with pytest.raises(Rejected, match="guest_uids must be"):
+        policy.parse({"guest_uids": uids})
+
+
+def test_guests_never_get_skepds_uid() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with pytest.raises(Rejected, match="holds the uid of nobody"):
+        policy.parse({"user": "nobody", "guest_uids": [nobody.pw_uid - 10, nobody.pw_uid + 10]})
+    assert policy.parse({"user": "nobody", "guest_uids": [700_000, 700_010]}).guest_uids == (700_000, 700_010)
+
+
+@pytest.mark.parametrize("prefix", ["", "eth01", "a/b", 'a"', "A", "1a"])
+def test_an_interface_prefix_is_short_and_plain(prefix: str) -> None:
+    with pytest.raises(Rejected, match="interface_prefix"):
+        policy.parse({"interface_prefix": prefix})
+
+
+def test_only_roots_policy_is_read(tmp_path: os.PathLike[str]) -> None:
+    path = policy.Path(tmp_path) / "policy.toml"
+    path.write_text("forwarding = true\n")
+    path.chmod(0o666)
+    with pytest.raises(Rejected, match="must belong to root"):
+        policy.load(path)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    with pytest.raises(OSError, match="symbolic links"):
+        policy.load(link)
