@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from skep_helper.handlers import Failure
+from skep_helper.linux.storage import images
 from skep_helper.linux.storage import tool as storage_tool
 from skep_helper.vocabulary import (
     AbandonImage,
@@ -89,6 +90,25 @@ def test_an_image_that_is_still_open_for_writing_is_not_published(lab: Lab) -> N
     assert caught.value.code == "exists"
 
 
+def test_what_is_being_published_is_not_exchanged(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Abandoned and begun anew meanwhile, it would be published with somebody's descriptor open for writing."""
+    seal, refused = images._seal, []
+
+    def meanwhile(*given: Any) -> int:
+        for request in (AbandonImage(**SMALL), OpenImageWriter(**SMALL, format="qcow2", size=MIB)):
+            with pytest.raises(Failure) as caught:
+                lab.ask_with(request)
+            refused.append(caught.value.code)
+        return seal(*given)
+
+    writer(lab, qcow2_content(tmp_path, 7))
+    monkeypatch.setattr(images, "_seal", meanwhile)
+    publish(lab)
+    assert refused == ["busy", "busy"]
+    assert len(lab.reading().images) == 1
+    lab.ask(AbandonImage(**SMALL))
+
+
 def test_without_leases_the_image_is_copied_out_of_the_writers_reach(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     real = fcntl.fcntl
 
@@ -123,7 +143,12 @@ def unsafe(folder: Path) -> dict[str, bytes]:
     made = {
         "backing file": ["-b", base, "-F", "raw"],
         "another file": ["-o", f"data_file={folder / 'data.raw'}"],
-        "encrypted": ["--object", "secret,id=s,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"],
+        "encrypted": [
+            "--object",
+            "secret,id=s,data=abc",
+            "-o",
+            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        ],
     }
     found = {}
     for words, options in made.items():

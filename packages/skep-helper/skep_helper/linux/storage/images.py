@@ -142,8 +142,15 @@ def _inspect(descriptor: int, format: str, what: str) -> int:
 
 
 def abandon(context: Context, request: AbandonImage) -> None:
-    with layout.pool_folder(context.policy, layout.INCOMING) as incoming:
-        incoming.remove_tree(_incoming(request.image, request.version))
+    """Not while it is being published: what is published is then what was inspected, and not a new one in its
+    place that somebody has open for writing."""
+    name = _incoming(request.image, request.version)
+    with ExitStack() as stack:
+        incoming = stack.enter_context(layout.pool_folder(context.policy, layout.INCOMING))
+        with suppress(FileNotFoundError):
+            folder = stack.enter_context(incoming.folder(name))
+            stack.enter_context(_held(folder, f"image {request.image}:{request.version}"))
+        incoming.remove_tree(name)
 
 
 def remove(context: Context, request: RemoveImage) -> None:
