@@ -27,10 +27,11 @@ def apply_port(context: Context, request: ApplyPort) -> None:
         raise Failure("conflict", f"port {spec.name} is in network {record.spec.network}: remove it there first")
     namespace = namespaces.open_namespace(names.network_namespace(spec.network), network.inode)
     try:
+        fresh = record is None
         if record is None:
             record = PortRecord(spec, names.tap(policy, spec.name), _free_number(records, spec.network))
             _check_unused(records, record)
-        Port(records, network, record, namespace).apply(spec)
+        Port(records, network, record, namespace).apply(spec, fresh)
     finally:
         os.close(namespace)
 
@@ -101,8 +102,10 @@ class Port:
         self.records, self.network, self.record, self.namespace = records, network, record, namespace
         self.filters = Filters(probes.conntrack_bridge())
 
-    def apply(self, spec: PortSpec) -> None:
-        """Nothing when it stands, the rules alone when they alone changed, else everything (each repeatable)."""
+    def apply(self, spec: PortSpec, fresh: bool = False) -> None:
+        """Nothing when it stands, the rules alone when they alone changed, else everything (each repeatable).
+
+        fresh: nothing of the port was made yet, so there is no flow to look for (which takes the kernel long)."""
         before = self.record.spec
         whole = self.record.done and reading.stands(self.record, reading.read_stack(self.namespace))
         if whole and before == spec:
@@ -114,7 +117,8 @@ class Port:
             nft.load(self.filters.port_rules(self.record), self.namespace)
         else:
             self._build()
-        end_refused_flows(self.namespace, self.network, self.record)
+        if not fresh:
+            end_refused_flows(self.namespace, self.network, self.record)
         self.record.uses = self.filters.uses(self.record, chains.standing(self.namespace))
         self.record.done = True
         self.records.save(self.record)

@@ -16,6 +16,9 @@ from ...policy import Policy
 from ...vocabulary import NetworkSpec, PortSpec, RouterSpec
 from . import names
 
+_known: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+"""Records as they were read last, by path: the file's inode, time and size, and what is in it."""
+
 
 @dataclass
 class NetworkRecord:
@@ -86,6 +89,7 @@ class Records:
         self._write(kind, record.spec.name, {key: codec.encode(value) for key, value in vars(record).items()})
 
     def forget(self, kind: str, name: str) -> None:
+        _known.pop(str(self._path(kind, name)), None)
         self._path(kind, name).unlink(missing_ok=True)
 
     def host_values(self) -> dict[str, str] | None:
@@ -106,13 +110,19 @@ class Records:
         return sorted(entry.removesuffix(".json") for entry in entries if entry.endswith(".json"))
 
     def _read(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Decoded once for each state of the file: every pass reads all records, and few of them have changed."""
+        path = str(self._path(kind, name))
         try:
-            table = codec.loads(self._path(kind, name).read_bytes())
+            status = os.stat(path)
+            state = (status.st_ino, status.st_mtime_ns, status.st_size)
+            known = _known.get(path)
+            if known is None or known[0] != state:
+                with open(path, "rb") as stream:
+                    known = _known[path] = (state, _decoded(codec.loads(stream.read())))
         except FileNotFoundError:
+            _known.pop(path, None)
             return None
-        return {
-            key: codec.decode(value) if key in ("spec", "built") and value else value for key, value in table.items()
-        }
+        return {key: dict(value) if isinstance(value, dict) else value for key, value in known[1].items()}
 
     def _write(self, kind: str, name: str, table: dict[str, Any]) -> None:
         path = self._path(kind, name)
@@ -122,4 +132,9 @@ class Records:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(codec.dumps(table))
+        _known.pop(str(path), None)
         temporary.rename(path)
+
+
+def _decoded(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: codec.decode(value) if key in ("spec", "built") and value else value for key, value in table.items()}
