@@ -208,6 +208,36 @@ def test_the_host_has_its_address_on_a_network(lab: Lab) -> None:
     assert lab.read().networks[0].missing == ""
 
 
+def test_the_host_takes_nothing_from_a_network(lab: Lab) -> None:
+    """No routes that are advertised there, and no address but the one that was asked for."""
+    Path("/proc/sys/net/ipv6/conf/default/addr_gen_mode").write_text("0")
+    for short, address, mode in (("four", "10.0.0.2/24", "1"), ("six", "fd07::2/64", "0")):
+        network = lab.network(short, host_address=address)
+        ours = Path("/proc/sys/net/ipv6/conf", names.host_link(lab.policy, network.name, "h"))
+        values = {name: (ours / name).read_text().strip() for name in ("accept_ra", "autoconf", "addr_gen_mode")}
+        assert values == {"accept_ra": "0", "autoconf": "0", "addr_gen_mode": mode}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"host_address": "192.0.2.2/24"}, "host_prefixes"),
+        ({"host_address": "8.8.8.7/1"}, "host_prefixes"),
+        ({"host_address": "127.0.0.2/8"}, "host_prefixes"),
+        ({"host_address": "10.1.2.200/16"}, "overlaps 10.1.2.0/24 of the host's foreign0"),
+        ({"kind": "nat", "nat_prefix": "8.8.8.0/24"}, "host_prefixes"),
+        ({"kind": "nat", "nat_prefix": "10.1.2.4/30"}, "overlaps 10.1.2.0/24"),
+    ],
+)
+def test_the_hosts_own_traffic_is_not_taken(lab: Lab, fields: dict[str, str], reason: str) -> None:
+    ip("link", "add", "foreign0", "type", "bridge")
+    ip("address", "add", "10.1.2.3/24", "dev", "foreign0")
+    before = ip("route", "show", "table", "all")
+    with pytest.raises(Rejected, match=reason):
+        lab.network("taker", **fields)
+    assert (ip("route", "show", "table", "all"), lab.read().networks) == (before, ())
+
+
 def settings() -> str:
     """The host's network settings; statistics and what changes by itself left out."""
     done = subprocess.run(["sysctl", "-a", "-r", r"^net\."], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pwd
 import re
@@ -39,6 +40,8 @@ class Policy:
     interface_prefix: str = "sk"
     forwarding: bool = False
     passthrough: tuple[str, ...] = ()
+    host_prefixes: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+    """Where addresses may lie that the host itself gets: on networks that ask for one, and on links to nat networks."""
     memory_limit: int = 0
     """Bytes that all guests together may have; 0: what the host has."""
 
@@ -76,6 +79,11 @@ def _check(policy: Policy) -> None:
     with suppress(KeyError):
         if uids[0] <= pwd.getpwnam(policy.user).pw_uid <= uids[1]:
             raise Rejected(f"guest_uids holds the uid of {policy.user}; choose a range without accounts")
+    for prefix in policy.host_prefixes:
+        try:
+            ipaddress.ip_network(prefix)
+        except ValueError as error:
+            raise Rejected(f"host_prefixes: {error}") from None
     if not re.fullmatch(r"[a-z][a-z0-9]{0,3}", policy.interface_prefix):
         raise Rejected("interface_prefix must be one to four of a-z and 0-9, a letter first")
 

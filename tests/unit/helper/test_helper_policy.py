@@ -29,6 +29,12 @@ def test_an_interface_prefix_is_short_and_plain(prefix: str) -> None:
         policy.parse({"interface_prefix": prefix})
 
 
+def test_prefixes_of_the_host_are_prefixes() -> None:
+    assert policy.parse({"host_prefixes": ["203.0.113.0/24"]}).host_prefixes == ("203.0.113.0/24",)
+    with pytest.raises(Rejected, match="host_prefixes"):
+        policy.parse({"host_prefixes": ["203.0.113.1/24"]})
+
+
 def test_only_roots_policy_is_read(tmp_path: os.PathLike[str]) -> None:
     path = policy.Path(tmp_path) / "policy.toml"
     path.write_text("forwarding = true\n")

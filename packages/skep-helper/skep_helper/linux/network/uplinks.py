@@ -14,7 +14,7 @@ import struct
 from ...handlers import Failure
 from ...policy import Policy
 from ...vocabulary import NetworkSpec, Rejected
-from . import names, nat
+from . import host_addresses, names, nat
 from .links import Links
 from .netlink import NetlinkError, attribute
 
@@ -44,6 +44,7 @@ def check(policy: Policy, spec: NetworkSpec) -> None:
     if spec.kind == "nat":
         nat.link_addresses(spec)
         nat.check_forwarding(policy, spec.name)
+    host_addresses.check(policy, spec)
     _check_subnets(spec)
 
 
@@ -166,6 +167,9 @@ def _link_host(policy: Policy, spec: NetworkSpec, namespace: int, inside: Links)
     ours = names.host_link(policy, spec.name, "h")
     with Links() as host:
         host.add_pair(ours, names.HOST_PORT, namespace)
-        host.change(ours, up=True, mtu=spec.mtu)
+        host_addresses.ignore_routers(ours)
+        # A link-local address would open the host's IPv6 services to a network that was to reach its IPv4 address.
+        six = ipaddress.ip_interface(str(spec.host_address)).version == 6
+        host.change(ours, up=True, mtu=spec.mtu, link_local=six)
         host.set_addresses(ours, {str(spec.host_address)})
     inside.change(names.HOST_PORT, up=True, mtu=spec.mtu, master=names.BRIDGE, link_local=False)
