@@ -7,9 +7,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from skep_helper.guard import state
+from skep_helper.guard import readings, state
 from skep_helper.handlers import Context, Failure
-from skep_helper.linux import guests_kvm, guests_passthrough, guests_probe, guests_read, guests_uids
+from skep_helper.linux import guests_kvm, guests_passthrough, guests_probe, guests_uids
 from skep_helper.linux.qemu import agent, process
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import Rejected
@@ -110,7 +110,7 @@ def test_start_time_tells_processes_apart() -> None:
 
 def test_readings_of_stopped_guests(policy: Policy) -> None:
     context = Context(policy=policy, peer_uid=0)
-    assert guests_read.read(context, ReadGuests()) == ()
+    assert readings.read(context, ReadGuests()) == ()
     record = {
         "guest": "files", "state": "crashed", "digest": "ab" * 8, "pid": 0, "started": 1.0, "ending": "error",
         "ended": 2.0, "reboots": 3, "media_detached": True, "accelerator": "tcg", "message": "two\nlines" + "x" * 300,
@@ -120,7 +120,7 @@ def test_readings_of_stopped_guests(policy: Policy) -> None:
         folder.make()
         state.write(folder, {**record, "guest": name})
     (policy.pool / "guests" / "files").mkdir(parents=True)
-    (reading,) = guests_read.read(context, ReadGuests())
+    (reading,) = readings.read(context, ReadGuests())
     assert (reading.name, reading.state, reading.digest, reading.ending) == ("files", "crashed", "", "error")
     assert reading.message.startswith("two linesx")
     assert os.listdir(policy.run / "guests") == ["files"], "nothing is kept of a guest that is gone"

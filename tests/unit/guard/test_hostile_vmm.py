@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from skep_helper.guard import requests
 from skep_helper.guard.loop import Future, Loop
 from skep_helper.guard.protocol import GuardError
 from skep_helper.guard.state import Folder
 from skep_helper.handlers import Context, Failure
-from skep_helper.linux import guests
+from skep_helper.linux import guests_probe
 from skep_helper.linux.qemu import agent
 from skep_helper.linux.qemu.qmp import Qmp
 from skep_helper.policy import Policy
@@ -96,9 +97,9 @@ def test_nobody_waits_for_a_vmm_that_does_not_accept(listener: socket.socket) ->
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """Of a guest "files" that runs, as far as its guard is concerned."""
-    monkeypatch.setattr(guests.client, "is_running", lambda policy, guest: True)
+    monkeypatch.setattr(requests.client, "is_running", lambda policy, guest: True)
     record: dict[str, Any] = {"state": "running"}
-    monkeypatch.setattr(guests.guests_probe.client, "read", lambda policy, guest: record)
+    monkeypatch.setattr(guests_probe.client, "read", lambda policy, guest: record)
     Folder(str(tmp_path), "files").make()
     return Context(Policy(run=tmp_path, pool=tmp_path), 0)
 
@@ -112,10 +113,10 @@ def agent_port(context: Context) -> socket.socket:
 
 def test_the_helper_waits_for_no_agent_port(context: Context) -> None:
     with agent_port(context) as listener:
-        guests.open_agent(context, OpenAgent(guest="files"))
+        requests.open_agent(context, OpenAgent(guest="files"))
         fill(listener)
         with pytest.raises(Failure) as caught:
-            guests.open_agent(context, OpenAgent(guest="files"))
+            requests.open_agent(context, OpenAgent(guest="files"))
     assert caught.value.code == "busy"
     with socket.socket(fileno=context.answer_descriptors.pop()) as stream:
         assert stream.getblocking()
@@ -136,7 +137,7 @@ def test_a_probe_keeps_no_more_of_an_agent_than_an_answer(context: Context) -> N
     with agent_port(context) as listener:
         thread = threading.Thread(target=write, daemon=True)
         thread.start()
-        reading = guests.guests_probe.probe(context, Probe(kind="agent", guest="files", timeout=60))
+        reading = guests_probe.probe(context, Probe(kind="agent", guest="files", timeout=60))
         thread.join()
     assert not reading.passed
     assert written < 8 << 20

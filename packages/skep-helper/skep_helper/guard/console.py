@@ -42,8 +42,10 @@ class Console:
         self._pending = b""
 
     def attach(self, output: int, typed: int) -> None:
-        """output, typed: two descriptors of the line (non-blocking), owned by this object from now on."""
+        """output, typed: two descriptors of the line (non-blocking), owned by this object from now on; -1: no line."""
         self._detach()
+        if output < 0:
+            return
         self._output = output
         self._typed = typed
         self._loop.watch(output, READ, lambda _: self._pump())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from ..guard import state
+from ..guard.home import medium_key
 from ..handlers import Failure
 from ..paths import Folder
 from ..policy import Policy
@@ -20,8 +19,6 @@ from .qemu.command import Source
 from .storage import disks as storage_disks
 from .storage import layout, records
 
-SERIAL = "serial"
-DETACHED = "detached.json"
 VMM = "vmm.json"
 
 TapOpener = Callable[[Policy, str], int]
@@ -44,20 +41,6 @@ def media_sources(policy: Policy, media: tuple[MediaDevice, ...], detached: list
         for medium in media
         if not (medium.until_reboot and medium_key(medium) in detached)
     }
-
-
-def medium_key(medium: MediaDevice) -> str:
-    return f"{medium.image}:{medium.version}"
-
-
-def read_json(folder: Folder, name: str, default: Any) -> Any:
-    """A small file that the root side wrote; the default when there is none."""
-    try:
-        return json.loads(folder.read(name))
-    except FileNotFoundError:
-        return default
-    except ValueError as error:
-        raise Failure("failed", f"{folder.shown(name)} is damaged ({error}); remove it") from None
 
 
 class Opener:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import grp
 import json
 import os
-import time
 from typing import Any
 
 from ..guard import client, state
+from ..guard import home as home_files
+from ..guard.home import DETACHED, medium_key, read_json
+from ..guard.readings import readings, to_reading
+from ..guard.requests import SERIAL
 from ..handlers import Context, Failure
 from ..paths import Folder
 from ..policy import Policy
 from ..vocabulary.guest import GuestReading, GuestSpec, StartGuest
 from . import DRIVER, guests_kvm, guests_passthrough, guests_uids
-from .guests_files import DETACHED, SERIAL, VMM, Opener, disk_sources, make_pipes, media_sources, medium_key, read_json
-from .guests_read import readings, to_reading
+from .guests_files import VMM, Opener, disk_sources, make_pipes, media_sources
 from .qemu import command, firmware
 from .qemu.process import FIRST_DESCRIPTOR
 from .storage import layout
@@ -24,22 +25,14 @@ from .storage import layout
 def start(context: Context, request: StartGuest) -> GuestReading:
     """Raises Failure: missing (a disk, image, port), full (memory), unsupported, busy, failed (QEMU's words)."""
     policy, spec = context.policy, request.guest
-    folder = state.Folder(str(policy.run), spec.name)
-    end = time.monotonic() + client.LEAVING
-    while (running := _running(policy, spec.name)) is None:
-        folder.make()
-        lock = state.acquire(folder)
-        if lock is not None:
-            break
-        if time.monotonic() > end:
-            raise Failure("busy", f"guest {spec.name}: somebody else is starting it; try again")
-    else:
-        return to_reading(running)
+    claimed = home_files.claim(policy, spec.name)
+    if not isinstance(claimed, int):
+        return to_reading(claimed)
     try:
         _check(policy, spec)
-        return _start(policy, spec, folder, lock)
+        return _start(policy, spec, state.Folder(str(policy.run), spec.name), claimed)
     finally:
-        os.close(lock)
+        os.close(claimed)
 
 
 def _start(policy: Policy, spec: GuestSpec, folder: state.Folder, lock: int) -> GuestReading:
@@ -52,19 +45,6 @@ def _start(policy: Policy, spec: GuestSpec, folder: state.Folder, lock: int) -> 
             make_pipes(folder, launch["uid"])
             message = {"guest": spec.name, "launch": launch}
             return to_reading(client.spawn(policy, message, [lock, *opener.descriptors]))
-
-
-def _running(policy: Policy, guest: str) -> dict[str, Any] | None:
-    """What the guest's guard says; its state file alone could be that of a guard that is being killed."""
-    if not client.is_running(policy, guest):
-        return None
-    try:
-        record: dict[str, Any] = client.ask(policy, guest, {"op": "reading"})["state"]
-    except Failure as failure:
-        if failure.code != "missing":
-            raise
-        return None
-    return record if record["state"] in state.LIVE else None
 
 
 def _check(policy: Policy, spec: GuestSpec) -> None:
@@ -82,7 +62,7 @@ def _check(policy: Policy, spec: GuestSpec) -> None:
 
 def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> dict[str, Any]:
     """Open everything and say how the guard is to start QEMU."""
-    detached = _still_detached(policy, spec, home)
+    detached = home_files.still_detached(policy, spec, home)
     disks = disk_sources(policy, home, spec)
     media = media_sources(policy, spec.media, detached)
     keys = command.keys(spec, disks, media)
@@ -94,7 +74,9 @@ def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> d
     argv = command.render(spec, machine)
     home.make(SERIAL, durable=False).close()
     uid = _uid(policy, spec.name, home)
-    _write_copy(policy, home, command.describe(argv, {numbers[key]: path for key, path in opener.paths.items()}))
+    home_files.write_copy(
+        policy, home, command.describe(argv, {numbers[key]: path for key, path in opener.paths.items()})
+    )
     home.sync()  # all that the first start makes here
     guests_passthrough.lend(spec.passthrough, uid)
     groups = guests_kvm.groups() if accelerator == "kvm" else []
@@ -122,40 +104,9 @@ def _record(spec: GuestSpec, home: Folder, accelerator: str, uid: int) -> dict[s
     }  # fmt: skip
 
 
-def _still_detached(policy: Policy, spec: GuestSpec, home: Folder) -> list[str]:
-    """Media that an earlier reboot detached. One that has left the definition since may come back to be used anew."""
-    listed = read_json(home, DETACHED, [])
-    last = state.read(state.Folder(str(policy.run), spec.name))
-    if last is not None:  # the guard could not write the file, on a full disk
-        listed += [key for key in last["detached"] if key not in listed]
-    defined = {medium_key(medium) for medium in spec.media if medium.until_reboot}
-    kept = [key for key in listed if key in defined]
-    if kept != listed:
-        home.write(DETACHED, json.dumps(kept).encode())
-    return kept
-
-
 def _uid(policy: Policy, guest: str, home: Folder) -> int:
     recorded = int(read_json(home, VMM, {}).get("uid", 0))
     uid = guests_uids.claim(policy, guest, recorded)
     if uid != recorded:
         home.write(VMM, json.dumps({"uid": uid}).encode(), durable=False)
     return uid
-
-
-def _write_copy(policy: Policy, home: Folder, text: str) -> None:
-    """For people, and only when it changed: nothing here reads it."""
-    name = "vmm.conf"
-    data = text.encode()
-    if home.exists(name) and home.read(name) == data:
-        return
-    home.write(name, data, 0o640, durable=False)
-    try:
-        group = grp.getgrnam(policy.group).gr_gid
-    except KeyError:
-        return
-    descriptor = home.open(name)
-    try:
-        os.fchown(descriptor, -1, group)
-    finally:
-        os.close(descriptor)

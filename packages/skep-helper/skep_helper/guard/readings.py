@@ -7,10 +7,10 @@ import re
 import shutil
 from typing import Any
 
-from ..guard import client, state
 from ..handlers import Context, Failure
 from ..policy import Policy
 from ..vocabulary.guest import GuestReading, ReadGuests
+from . import client, state
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
