@@ -14,7 +14,11 @@ from skepd.host import Host
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     # One worker has the real host: tests on it share its helper.
     marks = (pytest.mark.real, pytest.mark.xdist_group("conformance"))
-    parameters = [pytest.param(name, marks=() if name == SIM else marks) for name in hosts()]
+    try:
+        names = hosts()
+    except SystemExit as reason:
+        pytest.exit(str(reason), returncode=pytest.ExitCode.USAGE_ERROR)
+    parameters = [pytest.param(name, marks=() if name == SIM else marks) for name in names]
     metafunc.parametrize("host", parameters, indirect=True)
     for name, values in variants_of(metafunc.function).items():
         metafunc.parametrize(name, values)
