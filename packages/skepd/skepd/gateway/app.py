@@ -62,7 +62,8 @@ class Gateway:
             finally:
                 await upstream.close()
         except (OSError, h11.ProtocolError) as error:
-            log.warning("%s %s: %s", scope["method"], scope["path"], error)
+            # The path as it came, still escaped: decoded, a line end in it would begin a line of the caller's own.
+            log.warning("%s %s: %s", scope["method"], scope["raw_path"].decode("ascii", "backslashreplace"), error)
             if started:
                 raise  # too late for an answer: the broken connection is the answer
             await refuse(scope, send, 502, UPSTREAM_GONE)

@@ -31,7 +31,7 @@ def check(policy: Policy, spec: NetworkSpec) -> None:
                 "choose another one, or add it there"
             )
         for interface, other in () if spec.kind in ("flat", "vlan") else _standing(policy):
-            if prefix.version == other.version and prefix.overlaps(other):  # type: ignore[arg-type]
+            if prefix.version == other.version and prefix.overlaps(other):
                 raise Rejected(f"network {spec.name}: {prefix} overlaps {other} of the host's {interface}")
 
 
