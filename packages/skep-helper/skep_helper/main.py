@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import resource
 import socket
 import sys
 import time
@@ -18,6 +19,8 @@ from .vocabulary.fields import Rejected
 
 EX_UNAVAILABLE, EX_OSERR, EX_NOPERM, EX_CONFIG = 69, 71, 77, 78
 SOCKET_NAME = "helper.sock"
+DESCRIPTORS = 4096
+"""Several times MOST_CONNECTIONS, each with itself, what came unfinished, and what was answered and not yet read."""
 _BACKLOG = 64
 _PATIENCE, _PAUSE = 15.0, 0.1
 
@@ -61,6 +64,14 @@ def hold(path: Path) -> int:
         time.sleep(_PAUSE)
 
 
+def allow_descriptors() -> None:
+    """Have room for what all connections together may hold: a helper that can accept nobody does not see who left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     try:
@@ -76,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("skep-helper: must be started by root", file=sys.stderr)  # noqa: T201
             return EX_NOPERM
         os.umask(0o077)
+        allow_descriptors()
         path = options.socket or allowed.run / SOCKET_NAME
         held = hold(path)
         platform.prepare(allowed)
