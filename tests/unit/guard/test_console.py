@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from skep_helper.guard.console import TYPED_AHEAD, Console
+from skep_helper.guard.console import LAST_READS, MOST_VIEWERS, TYPED_AHEAD, Console
 from skep_helper.guard.history import History
 from skep_helper.guard.loop import Loop
 from skep_helper.guard.protocol import GuardError
@@ -158,3 +158,21 @@ def test_a_full_disk_costs_history_and_nothing_else(line: Line, monkeypatch: pyt
         line.turn()
         assert writer.recv(100) == b"kept"
         assert line.heard() == b"typed"
+
+
+def test_a_guest_has_only_so_many_consoles(line: Line) -> None:
+    opened = [line.open() for _ in range(MOST_VIEWERS)]
+    with pytest.raises(GuardError, match="consoles of this guest are open"):
+        line.open()
+    opened.pop().close()
+    line.turn()
+    opened.append(line.open(writer=True))
+    for viewer in opened:
+        viewer.close()
+
+
+def test_a_line_that_never_falls_silent_is_closed(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the other end of a pipe can write while it is read."""
+    monkeypatch.setattr(os, "read", lambda descriptor, length: b"more")
+    line.console.close()
+    assert line.history.end == 4 * LAST_READS

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from skep_helper.guard import requests
+from skep_helper.guard import guard, protocol, requests
 from skep_helper.guard.loop import Future, Loop
 from skep_helper.guard.protocol import GuardError
 from skep_helper.guard.state import Folder
 from skep_helper.handlers import Context, Failure
 from skep_helper.linux import guests_probe
-from skep_helper.linux.qemu import agent
+from skep_helper.linux.qemu import agent, driver, process
 from skep_helper.linux.qemu.qmp import Qmp
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import OpenAgent, Probe
@@ -141,6 +144,46 @@ def test_a_probe_keeps_no_more_of_an_agent_than_an_answer(context: Context) -> N
         thread.join()
     assert not reading.passed
     assert written < 8 << 20
+
+
+def test_a_new_guard_does_not_keep_the_helper_waiting_for_a_silent_vmm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(str(tmp_path), "files")
+    folder.make()
+    for path in (folder.output, folder.typed, folder.errors):
+        os.mkfifo(path)
+    monkeypatch.setattr(driver, "ADOPTING", 0.01)
+    loop = Loop()
+    with socket.socket(socket.AF_UNIX) as silent, subprocess.Popen(["sleep", "3600"]) as vmm:
+        silent.bind(folder.qmp)
+        silent.listen(1)
+        started = process.start_time(vmm.pid)
+        record: dict[str, Any] = {"pid": vmm.pid, "start": started, "state": "running", "message": "", "frozen": False}
+        ends: list[int] = []
+        adopting = driver.Driver(loop, folder, record, lambda: None, lambda *given: ends.extend(given))
+        outcome = finish(loop, loop.start(adopting.adopt()))
+        vmm.kill()
+    for descriptor in ends:
+        os.close(descriptor)
+    assert outcome.error is None
+    assert record["state"] == "running"
+    assert "does not answer" in record["message"]
+
+
+@pytest.mark.parametrize("message", [{"message": "x" * (1 << 20)}, {"value": "x" * (1 << 20)}])
+def test_a_guard_survives_an_answer_that_is_too_long(message: dict[str, str]) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    outcome = Future()
+    if "message" in message:
+        outcome.fail(GuardError("failed", message["message"]))
+    else:
+        outcome.succeed({"return": message["value"]})
+    with ours, theirs:
+        guard.Guard.answer(SimpleNamespace(record={}), ours, outcome)  # type: ignore[arg-type]
+        answer, _ = protocol.receive(theirs)
+    assert answer is not None
+    assert answer["error"] == "failed"
 
 
 def test_an_answer_nested_too_deeply_is_skipped() -> None:

@@ -18,6 +18,9 @@ from .protocol import GuardError
 CHUNK = 64 * 1024
 TYPED_AHEAD = 4096
 """Bytes taken from the writer while the guest does not read its serial line."""
+MOST_VIEWERS = 200
+LAST_READS = 64
+"""Several times what the line can hold: the guest is gone, but a friend of it may have the other end, and write."""
 
 
 class Viewer:
@@ -87,6 +90,8 @@ class Console:
             if not take:
                 raise GuardError("busy", "somebody else writes to this console: take it over, or open it read-only")
             self._close(self._writer)
+        if len(self._viewers) >= MOST_VIEWERS:
+            raise GuardError("busy", f"{MOST_VIEWERS} consoles of this guest are open already; close one of them")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         viewer = Viewer(ours, self._history.end)
@@ -99,8 +104,9 @@ class Console:
 
     def close(self) -> None:
         """Read the line to its end, give viewers what they take without waiting, close everything."""
-        while self.pump():
-            continue
+        for _ in range(LAST_READS):
+            if not self.pump():
+                break
         for viewer in tuple(self._viewers.values()):
             self._close(viewer)
         self._detach()

@@ -20,6 +20,7 @@ from .protocol import VERSION, GuardError
 DRIVERS = ("skep_helper.linux.qemu.driver", "skep_helper.freebsd.bhyve.driver")
 """Modules with a Driver class, see guard.driver."""
 _MAX_LOG = 256 * 1024
+_MAX_REASON = 4000
 _RETRY = 5.0
 
 
@@ -75,7 +76,7 @@ class Guard:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except BlockingIOError:
+        except OSError:  # gone again, or no descriptor is free for now
             return
         self.serve(connection)
 
@@ -91,10 +92,13 @@ class Guard:
             descriptors = message.pop("descriptors", [])
         else:
             code = getattr(outcome.error, "code", "failed")
-            message = {"version": VERSION, "error": code, "message": str(outcome.error)}
+            message = {"version": VERSION, "error": code, "message": str(outcome.error)[:_MAX_REASON]}
         if connection.fileno() >= 0:
             with contextlib.suppress(OSError):  # the other side did not wait
-                protocol.send(connection, message, descriptors)
+                try:
+                    protocol.send(connection, message, descriptors)
+                except GuardError as error:  # too long: what a VMM says may be anything
+                    protocol.send(connection, {"version": VERSION, "error": "failed", "message": error.message})
         for descriptor in descriptors:
             os.close(descriptor)
 

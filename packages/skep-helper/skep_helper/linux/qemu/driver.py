@@ -23,6 +23,8 @@ from .qmp import Qmp
 
 GREETING = 60.0
 """Seconds for QEMU to answer after its start: on a busy host, allocating a large guest's memory takes long."""
+ADOPTING = 5.0
+"""Seconds that a new guard waits for the monitor before it says that it is there: the helper waits for that."""
 QUIT = 60.0
 """Seconds for QEMU to write back what its disks still hold, once it was told to leave."""
 PRESS = 5.0
@@ -86,13 +88,14 @@ class Driver:
             return
         self._open_errors()
         self._state["state"] = "running"  # until QEMU says otherwise; nobody stops it any more
+        attached = self._loop.start(self._attach())
         try:
-            yield from self._attach()
+            yield self._loop.within(self._or_ended(attached), ADOPTING, "nothing came")
         except (GuardError, OSError) as error:
             # It may hang on its disks; its guest is not ours to end for that.
             self._state["message"] = f"QEMU's monitor does not answer: {error}"
             self._changed()
-            self._lost()
+            attached.then(lambda outcome: self._lost() if outcome.error else None)
         if not self.ended.done:
             yield from self.disks.thaw()
 
