@@ -68,6 +68,7 @@ class Machine:
 
     def folder_moved(self, request: Any) -> None:
         """Take the files in a guest's folder along to the trash, back, or away for good."""
+        self.files._tree = None
         if isinstance(request, v.TrashGuestFolder) and request.guest not in self.host.storage.folders:
             self._take_away(request.guest, request.key)
         elif isinstance(request, v.UntrashGuestFolder):

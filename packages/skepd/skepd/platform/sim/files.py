@@ -14,7 +14,7 @@ import itertools
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class SimFiles:
         self._random = random.Random(seed)  # noqa: S311 - a choice of damage, not a secret
         self._names: dict[Path, _File] = {}
         self._durable_names: dict[Path, _File] = {}
+        # The names in each folder; None: to be made anew.
+        self._tree: dict[Path, set[str]] | None = None
         self._before_change = before_change
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
@@ -50,12 +52,12 @@ class SimFiles:
     def write(self, path: Path, data: bytes) -> None:
         with self._changing():
             # A truncated file is the same file: what was durable of it is at stake, as on a real disk.
-            file = self._names.setdefault(path, _File())
+            file = self._new(path)
             file.content, file.truncated = bytes(data), True
 
     def append(self, path: Path, data: bytes) -> None:
         with self._changing():
-            self._names.setdefault(path, _File()).content += bytes(data)
+            self._new(path).content += bytes(data)
 
     def fsync(self, path: Path) -> None:
         with self._changing():
@@ -66,16 +68,19 @@ class SimFiles:
         with self._changing():
             self._file(source)
             self._names[target] = self._names.pop(source)
+            self._tree = None
 
     def remove(self, path: Path) -> None:
         with self._changing():
             self._file(path)
             del self._names[path]
+            self._tree = None
 
     def names(self, folder: Path) -> list[str]:
         with self._lock:
-            depth = len(folder.parts)
-            return sorted({path.parts[depth] for path in self._names if folder in path.parents})
+            if self._tree is None:
+                self._tree = _tree(self._names)
+            return sorted(self._tree.get(folder, ()))
 
     def fsync_folder(self, folder: Path) -> None:
         with self._changing():
@@ -88,6 +93,7 @@ class SimFiles:
             left = {path: self._damaged(file) for path, file in sorted(self._durable_names.items())}
             survived = {path: _File(content, content) for path, content in left.items()}
             self._names, self._durable_names = survived, dict(survived)
+            self._tree = None
 
     def _damaged(self, file: _File) -> bytes:
         old, new = file.durable, file.content
@@ -97,6 +103,12 @@ class SimFiles:
         safe = 0 if file.truncated else len(old)
         cut = self._random.randint(safe, len(new))
         return self._random.choice((old, new[:safe], new[:cut], new[:cut] + bytes(len(new) - cut)))
+
+    def _new(self, path: Path) -> _File:
+        if path not in self._names:
+            self._names[path] = _File()
+            self._tree = None
+        return self._names[path]
 
     def _file(self, path: Path) -> _File:
         file = self._names.get(path)
@@ -110,3 +122,14 @@ class SimFiles:
         if self._before_change is not None:
             self._before_change(number)
         return self._lock
+
+
+def _tree(paths: Iterable[Path]) -> dict[Path, set[str]]:
+    """Names of files and folders by the folder that they are in."""
+    tree: dict[Path, set[str]] = {}
+    for path in paths:
+        # A folder that is known has known parents.
+        while path != path.parent and path.name not in tree.get(path.parent, ()):
+            tree.setdefault(path.parent, set()).add(path.name)
+            path = path.parent
+    return tree
