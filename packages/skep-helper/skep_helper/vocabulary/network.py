@@ -58,9 +58,10 @@ class Lease(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Remote(Checked):
-    """A VXLAN peer."""
+    """A VXLAN peer. macs: of ports known to be behind it, for hosts that forward by a table and flood to one peer."""
 
     address: Address
+    macs: tuple[Mac, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,35 @@
+"""Networks on FreeBSD: a vnet jail each with if_bridge, taps, dnsmasq and pf; guards by netgraph, rules, routers."""
+
+from __future__ import annotations
+
+from ...handlers import Handler
+from ...vocabulary import (
+    ApplyNetwork,
+    ApplyPort,
+    ApplyRouter,
+    ReadNetworks,
+    RemoveNetwork,
+    RemovePort,
+    RemoveRouter,
+    SetGroup,
+)
+from .ports import apply_port, remove_port, set_group
+from .probes import probe
+from .reading import read_networks
+from .routers import apply_router, remove_router
+from .stacks import apply_network, remove_network
+
+HANDLERS: dict[type, Handler] = {
+    ApplyNetwork: apply_network,
+    RemoveNetwork: remove_network,
+    ApplyPort: apply_port,
+    RemovePort: remove_port,
+    ApplyRouter: apply_router,
+    RemoveRouter: remove_router,
+    SetGroup: set_group,
+    ReadNetworks: read_networks,
+}
+LONG: frozenset[type] = frozenset()
+
+FEATURES = probe
+"""(policy) -> what this kernel's network part can do, found by trying it once."""

@@ -6,7 +6,10 @@ so that whatever a crash leaves is known to be ours and the next Apply repairs i
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +24,19 @@ from . import names
 class NetworkRecord:
     """spec: what was applied last (or is being applied, while done is False). jid: of the jail.
 
-    built: the spec of the last Apply that came to its end, whose way out may still stand. member: what its uplink has
-    in its bridge. groups: remote groups, each with its addresses as they were asked for; an empty one is being changed,
-    or was when the helper was killed.
+    built: the spec of the last Apply that came to its end, whose way out may still stand. members: what its ways out
+    have in its bridge; inside, outside: interfaces of them that must be up in its stack and on the host. groups:
+    remote groups, each with its addresses as they were asked for; an empty one is being changed, or was when the helper
+    was killed.
     """
 
     spec: NetworkSpec
     jid: int = 0
     done: bool = False
     built: NetworkSpec | None = None
+    members: list[str] = field(default_factory=list)
+    inside: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
     groups: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -54,8 +61,21 @@ class RouterRecord:
     done: bool = False
 
 
+@contextlib.contextmanager
+def locked(policy: Policy) -> Iterator[None]:
+    """Alone with the network part: guards move their guests' taps while the helper works. Waits for its turn."""
+    folder = names.state_folder(policy)
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class Records:
-    """The records below policy.run/networks. Not thread-safe: short requests run in order."""
+    """The records below policy.run/networks. Whoever writes holds the lock."""
 
     def __init__(self, policy: Policy) -> None:
         self.folder = names.state_folder(policy)

@@ -118,6 +118,10 @@ class System:
                     found[name] = high << 16 | low
             return found
 
+    def device(self, interface: str) -> str:
+        """What /dev has for a tap, whatever its interface is called (also when that is in a jail's stack)."""
+        return os.path.basename(os.readlink(f"/dev/{interface}"))
+
     def mtu(self, name: str) -> int:
         with _datagram() as inet:
             answer = fcntl.ioctl(inet, _GET_MTU, struct.pack("=16s16x", name.encode()))
