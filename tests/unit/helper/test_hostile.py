@@ -7,6 +7,7 @@ a character that QEMU, dnsmasq or nft would take as syntax. A real helper under 
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -176,6 +177,7 @@ def test_hostile_requests_have_no_effect_outside_the_policy(policy: Policy, tool
     outside = below(folder / "outside")
     source = Hostile(seed=20_261_121)
     outcomes: Counter[str] = Counter()
+    gc.collect()  # what other tests of this process left unclosed is not ours to count
     descriptors = len(os.listdir("/proc/self/fd"))
     handled = tuple(storage.HANDLERS)
     for number in range(COUNT):
@@ -200,7 +202,8 @@ def test_hostile_requests_have_no_effect_outside_the_policy(policy: Policy, tool
     assert os.listdir(folder / "empty") == []
     strange = [path for path in below(policy.pool) if not EXPECTED.fullmatch(os.path.relpath(path, policy.pool))]
     assert strange == []
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
     # The test itself is worth something: all kinds of outcomes happened, and real work was done.
     print(dict(outcomes), dict(tools))
     for outcome in ("not decoded", "not storage", "done", "rejected", "missing", "exists", "conflict", "full"):
