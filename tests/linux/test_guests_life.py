@@ -54,6 +54,8 @@ def test_qemu_has_no_power(site: Lab, shell: socket.socket) -> None:
     assert {int(status[f"Cap{kind}"], 16) for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {0}
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
+    for kind in ("net", "ipc"):
+        assert os.readlink(f"/proc/{site.reading('long').pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
 
 
 def test_qemu_holds_no_more_than_it_needs(site: Lab, shell: socket.socket) -> None:

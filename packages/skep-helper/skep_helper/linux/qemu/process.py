@@ -11,6 +11,8 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
+from . import confine
+
 FIRST_DESCRIPTOR = 3
 """Descriptors given to QEMU are numbered from here, in order."""
 _ASIDE = 400
@@ -80,7 +82,9 @@ def _become(launch: dict[str, Any], descriptors: Sequence[int], errors: int, fol
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if launch.get("locked_memory"):  # a passed-through device reaches all of the guest's memory
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    confine.leave_host()
     _give_up_privileges(int(launch["uid"]), int(launch["gid"]), [int(group) for group in launch["groups"]])
+    confine.forbid_tap_changes()
     argv = [str(argument) for argument in launch["argv"]]
     os.execve(argv[0], argv, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"})  # noqa: S606 - no shell is what we want
 
