@@ -17,7 +17,7 @@ def parse(text: str) -> dict[str, str]:
         if line.startswith("#") or not line:
             continue
         key, sign, value = line.partition("=")
-        assert sign and value, f"bhyve refuses the line {line!r}"
+        assert f"{sign}{value}" > "=", f"bhyve refuses the line {line!r}"
         found[key] = value
     for key, value in found.items():
         assert not any(other.startswith(f"{key}.") for other in found), f"{key} is a value and a node"

@@ -11,15 +11,12 @@ from pathlib import Path
 
 import pytest
 from bhyve_transcripts import blocks, commands
-from skep_helper.freebsd.bhyve import jail, line, process, taps
+from skep_helper.freebsd.bhyve import jail, line, process
 from skep_helper.freebsd.bhyve.host import find_user
 from skep_helper.freebsd.bhyve.jail import Jail
-from skep_helper.freebsd.bhyve.taps import Tap
 from skep_helper.guard.protocol import GuardError
 
 G1 = Jail(name="g1", vm="g1", root="/j/g1", shared="/var/run/skep/bhyve/1", ruleset=92, devices=("tap30", "nmdmg2*"))
-TAP = Tap(port="g1.lan", device="tap30", interface="tap30", stack="na", bridge="bridge0")
-SEEN = {"27-bhyve-vnet.txt", "26-jail-misc.txt"}
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +58,6 @@ def test_mounts() -> None:
 def test_mount_points() -> None:
     text = "/dev/ufs/root\t/\tufs\trw\t1 1\ndevfs\t/dev\tdevfs\trw\t0 0\n/a\t/mnt/a\\040b\tnullfs\tro\t0 0\n"
     assert jail.mount_points(text) == ["/", "/dev", "/mnt/a b"]
-
-
-def test_taps_move_as_it_was_tried(seen: set[str]) -> None:
-    moves = [
-        taps.give(TAP, "g1"),
-        taps.reclaim(TAP, "g1"),
-        taps.give(TAP, "na"),
-        *taps.join(TAP),
-        taps.reclaim(TAP, "na"),
-    ]
-    assert {" ".join(command) for command in moves} <= seen
 
 
 def test_vm_commands_as_they_were_tried(seen: set[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,6 @@ from . import endings, jail, line, process
 from .disks import Disks
 from .host import Host
 from .screen import Screen
-from .taps import Tap
 
 STARTING = 120.0
 """Seconds for bhyve to make its devices and, for pass-through, to wire the guest's memory."""
@@ -34,6 +33,8 @@ LOOK = 0.5
 """Seconds between looks whether the guest has ACPI yet: until then SIGTERM would kill bhyve."""
 BREATH = 1.0
 """Seconds that a run takes at least: a guest that resets itself at once must not cost the host a processor."""
+AGAIN = 10.0
+"""Seconds until a network that was not there is tried again."""
 _POLL = 0.05
 _TAIL = 8192
 
@@ -73,9 +74,21 @@ class Driver:
     def _jail(self) -> jail.Jail:
         return jail.from_json(self._launch["jail"])
 
-    @property
-    def _taps(self) -> list[Tap]:
-        return [Tap(**item) for item in self._launch["taps"]]
+    def _spread(self) -> None:
+        """The taps into their networks. A guest that ran before goes on without one that cannot, until it can."""
+        try:
+            self.host.spread(self._launch["policy"], self._launch["ports"])
+        except GuardError as error:
+            if not self._state["reboots"] or self._exited.done:
+                raise
+            self._state["message"] = error.message
+            self._changed()
+            self._loop.later(AGAIN, self._spread_later)
+        self._state["spread"] = True
+
+    def _spread_later(self) -> None:
+        if not self._exited.done:
+            self._try(self._spread)
 
     def start(self, launch: dict[str, Any], descriptors: Sequence[int]) -> Task:
         for descriptor in descriptors:
@@ -161,7 +174,7 @@ class Driver:
         if where.agent:
             remove(f"{where.agent}/agent.sock")
         self._state["spread"] = False
-        self.host.gather(self._taps, where)
+        self.host.gather(launch["policy"], launch["ports"], number)
         writer = os.open(self._folder.errors, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         # Opened for reading too, so that writing never fails for want of a reader.
         files = self._open_files()
@@ -206,8 +219,7 @@ class Driver:
         pid = int(self._state["pid"])
         while not self._exited.done and not self._state["spread"]:
             if self.host.title(pid) == f"bhyve: {self._jail.vm}":
-                self.host.spread(self._taps, self._jail)
-                self._state["spread"] = True
+                self._spread()
             elif time.monotonic() > deadline:
                 raise GuardError("timeout", f"bhyve did not make its devices within {STARTING:.0f} s")
             else:
@@ -257,7 +269,9 @@ class Driver:
     def reset(self) -> Task:
         if self._state["state"] == "paused":
             yield from self.resume()
+        self._require_running()
         self.host.force(self._jail.vm, "reset")
+        yield self._loop.sleep(0)
 
     def pause(self) -> Task:
         """Stopped processes do not run their virtual processors either. Its clock goes on."""
@@ -338,7 +352,6 @@ class Driver:
         if self._child:
             os.waitpid(self._pid, 0)
         self._read_errors()
-        self._exited.succeed()
         for made in self._screens:
             made.close()
         ending = endings.judge(status, self._words())
@@ -346,6 +359,7 @@ class Driver:
             self._reboot()
         else:
             self._finish(ending.kind, ending.message)
+        self._exited.succeed()  # last: who waits for it looks at what became of the guest
 
     def _reboot(self) -> None:
         self._state.update(again=True, reboots=self._state["reboots"] + 1, pid=0, start="")
@@ -394,7 +408,7 @@ class Driver:
         where = self._jail
         self._try(lambda: self.host.destroy_vm(where.vm))
         if not self._state["spread"]:
-            self._try(lambda: self.host.spread(self._taps, where))
+            self._try(self._spread)
         self._try(lambda: self.host.remove_jail(where))
 
     def _try(self, work: Callable[[], None]) -> None:

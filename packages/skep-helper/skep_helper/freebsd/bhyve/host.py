@@ -13,12 +13,12 @@ import socket
 import struct
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ...guard.protocol import GuardError
 from . import jail as jails
 from . import line, process, taps
 from .jail import Jail
-from .taps import Tap
 
 PATIENCE = 120.0
 """Seconds for one tool. Giving back a large guest's memory takes seconds, everything else milliseconds."""
@@ -95,25 +95,15 @@ class Host:
             run(command)
         run(jails.forget_rules(jail))
 
-    def gather(self, found: Sequence[Tap], jail: Jail) -> None:
-        """Bring taps into the guest's jail, wherever they are; bhyve opens them there."""
-        for tap in found:
-            self._take_back(tap, jail)
-            run(taps.give(tap, jail.name))
+    def gather(self, policy: dict[str, Any], ports: Sequence[taps.Port], number: int) -> None:
+        """Bring taps into the guest's jail, where bhyve opens them."""
+        if ports:
+            inside(0, lambda: taps.lend(policy, ports, number))
 
-    def spread(self, found: Sequence[Tap], jail: Jail) -> None:
-        """Put taps into their networks' stacks; bhyve keeps them open. Repeatable."""
-        for tap in found:
-            self._take_back(tap, jail)
-            run(taps.give(tap, tap.stack))
-            for command in taps.join(tap):
-                run(command)
-
-    def _take_back(self, tap: Tap, jail: Jail) -> None:
-        """Into the host's stack; where it is not, or is already, fails and does no harm."""
-        for stack in (tap.stack, jail.name):
-            with contextlib.suppress(GuardError):
-                run(taps.reclaim(tap, stack))
+    def spread(self, policy: dict[str, Any], ports: Sequence[taps.Port]) -> None:
+        """Put taps into their networks; bhyve keeps them open. Repeatable."""
+        if ports:
+            inside(0, lambda: taps.take(policy, ports))
 
     def connect(self, number: int, port: int) -> socket.socket:
         """A connection to 127.0.0.1 within a jail's stack. Raises GuardError(busy) when nobody accepts it."""
@@ -142,7 +132,7 @@ def _tolerating(*texts: str) -> Iterator[None]:
 
 
 def inside(number: int, work: Callable[[], None]) -> None:
-    """Do something in a jail, by a process of its own; raises GuardError(failed) with its words."""
+    """Do something by a process of its own, in a jail (0: in none); raises GuardError(failed) with its words."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -158,7 +148,7 @@ def inside(number: int, work: Callable[[], None]) -> None:
         words = stream.read().decode(errors="replace")
     os.waitpid(pid, 0)
     if words:
-        raise GuardError("failed", f"in jail {number}: {words}")
+        raise GuardError("failed", f"in jail {number}: {words}" if number else words)
 
 
 def _configure_loopback() -> None:
