@@ -14,7 +14,7 @@ from skep_helper.guard.protocol import GuardError
 RECORDED = [
     (b"secret", "8969ffae5bcb04d8350a57a4502e2fea", "a8499ccd86182ab9854f20d7240521fe"),
     (b"secret12", "1576eff395c6fbaba5cfa9dc51cce5f1", "ee0f434f0fe532f9f034418417cd9c73"),
-    (b"secret12345", "79aba5cf838c63bb9d13065e4ed36a2b", "9e4bdd36bd6c16202a2365b5ee0920bf"),
+    (b"secret12345", "79aba5cf838c633b9d13065e4ed36a2b", "9e4bdd36bd6c16202a2365b5ee0920bf"),
 ]
 
 
