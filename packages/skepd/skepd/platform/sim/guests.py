@@ -76,6 +76,12 @@ class SimGuests:
             guest.console.close()
         self.running.clear()
 
+    def forget(self, name: str) -> None:
+        guest = self.running.get(name)
+        if guest is not None and not guest.alive:
+            guest.console.close()
+            del self.running[name]
+
     def attached(self, name: str) -> set[str] | None:
         guest = self.running.get(name)
         return {disk.disk for disk in guest.spec.disks} if guest is not None and guest.alive else None
@@ -155,7 +161,7 @@ class SimGuests:
         self.alive(request.guest).state = "running"
 
     def _behaves(self, name: str) -> Behaviour:
-        return self.behaviour.get(name) or self.behaviour.setdefault(name, Behaviour())
+        return self.behaviour.get(name, Behaviour())
 
     def probe(self, request: v.Probe) -> v.ProbeReading:
         guest = self.running.get(request.guest)

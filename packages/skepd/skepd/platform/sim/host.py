@@ -72,6 +72,7 @@ class SimHost:
             **self.storage.table(),
             **self.network.table(),
             **self.guests.table(),
+            v.TrashGuestFolder: self._trash_folder,
             v.Hello: lambda request: self.hello(),
             v.Cancel: lambda request: False,
         }
@@ -219,6 +220,11 @@ class SimHost:
         if progress is not None and isinstance(request, v.CreateDisk) and request.size is not None:
             progress(request.size, request.size)
         return answer
+
+    def _trash_folder(self, request: v.TrashGuestFolder) -> None:
+        """How a guest that goes has ended goes with it, so that a host does not remember every guest it ever had."""
+        self.storage.trash_folder(request)
+        self.guests.forget(request.guest)
 
     def _handle_open(self, request: Any, progress: Progress | None) -> int:
         with self._lock:
