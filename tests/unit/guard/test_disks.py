@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from skep_helper.guard import state
+from skep_helper.guard import agent, state
 from skep_helper.guard.loop import Future, Loop, Task
 from skep_helper.guard.protocol import GuardError
-from skep_helper.linux.qemu import agent, disks
+from skep_helper.linux.qemu import disks
 
 
 class FakeAgent:

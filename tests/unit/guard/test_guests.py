@@ -7,10 +7,10 @@ import struct
 from pathlib import Path
 
 import pytest
-from skep_helper.guard import readings, state
+from skep_helper.guard import agent, probing, readings, state
 from skep_helper.handlers import Context, Failure
-from skep_helper.linux import guests_kvm, guests_passthrough, guests_probe, guests_uids
-from skep_helper.linux.qemu import agent, process
+from skep_helper.linux import guests_kvm, guests_passthrough, guests_uids
+from skep_helper.linux.qemu import process
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import Rejected
 from skep_helper.vocabulary.guest import ReadGuests
@@ -73,7 +73,7 @@ def test_passthrough_says_what_to_do(policy: Policy, tmp_path: Path) -> None:
 
 
 def test_echo_request_has_a_checksum() -> None:
-    packet = guests_probe.echo_request(0x1234, six=False)
+    packet = probing.echo_request(0x1234, six=False)
     total = sum(struct.unpack("!6H", packet))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -83,11 +83,11 @@ def test_echo_request_has_a_checksum() -> None:
 def test_only_our_echo_reply_counts() -> None:
     reply = struct.pack("!BBHHH", 0, 0, 0, 7, 1)
     header = bytes([0x46]) + bytes(23)
-    assert guests_probe.is_echo_reply(header + reply, 7, six=False)
-    assert not guests_probe.is_echo_reply(header + reply, 8, six=False)
-    assert not guests_probe.is_echo_reply(header + guests_probe.echo_request(7, False), 7, six=False)
-    assert not guests_probe.is_echo_reply(header, 7, six=False)
-    assert guests_probe.is_echo_reply(struct.pack("!BBHHH", 129, 0, 0, 7, 1), 7, six=True)
+    assert probing.is_echo_reply(header + reply, 7, six=False)
+    assert not probing.is_echo_reply(header + reply, 8, six=False)
+    assert not probing.is_echo_reply(header + probing.echo_request(7, False), 7, six=False)
+    assert not probing.is_echo_reply(header, 7, six=False)
+    assert probing.is_echo_reply(struct.pack("!BBHHH", 129, 0, 0, 7, 1), 7, six=True)
 
 
 def test_agent_lines_skip_what_is_stale() -> None:

@@ -14,13 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from skep_helper.guard import guard, protocol, requests
+from skep_helper.guard import agent, guard, probing, protocol, requests
 from skep_helper.guard.loop import Future, Loop
 from skep_helper.guard.protocol import GuardError
 from skep_helper.guard.state import Folder
 from skep_helper.handlers import Context, Failure
 from skep_helper.linux import guests_probe
-from skep_helper.linux.qemu import agent, driver, process
+from skep_helper.linux.qemu import driver, process
 from skep_helper.linux.qemu.qmp import Qmp
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import OpenAgent, Probe
@@ -102,7 +102,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """Of a guest "files" that runs, as far as its guard is concerned."""
     monkeypatch.setattr(requests.client, "is_running", lambda policy, guest: True)
     record: dict[str, Any] = {"state": "running"}
-    monkeypatch.setattr(guests_probe.client, "read", lambda policy, guest: record)
+    monkeypatch.setattr(probing.client, "read", lambda policy, guest: record)
     Folder(str(tmp_path), "files").make()
     return Context(Policy(run=tmp_path, pool=tmp_path), 0)
 

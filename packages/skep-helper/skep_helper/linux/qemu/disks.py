@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ...guard.agent import Agent
 from ...guard.loop import Loop, Task
 from ...guard.protocol import GuardError
 from ...guard.state import Folder, write_durably
-from .agent import Agent
 from .qmp import Qmp
 
 AGENT = 3.0

@@ -7,8 +7,8 @@ import os
 import socket
 from typing import Any
 
-from ...guard.loop import READ, Loop, Task
-from ...guard.protocol import GuardError
+from .loop import READ, Loop, Task
+from .protocol import GuardError
 
 DELIMITER = b"\xff"
 MAX_ANSWER = 1 << 20
