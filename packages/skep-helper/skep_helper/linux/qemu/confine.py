@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import struct
 from collections.abc import Iterator
 
@@ -19,8 +18,9 @@ _NUMBER, _MACHINE, _SECOND_ARGUMENT = 0, 4, 24
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _OTHER_INTERFACE = 0x40000000
 """From here on calls are those of another ABI (x32), which reach the same code by other numbers."""
-_MACHINES = {"x86_64": (0xC000003E, 16), "aarch64": (0xC00000B7, 29)}
-"""By uname(2): AUDIT_ARCH and the number of ioctl(2). Both are little-endian."""
+_X86_64, _AARCH64, _I386, _ARM = 0xC000003E, 0xC00000B7, 0x40000003, 0x40000028
+_IOCTL = {_X86_64: 16, _AARCH64: 29}
+"""The number of ioctl(2) by machine. Both are little-endian."""
 TAP_CHANGES = {
     "SIOCSIFHWADDR": 0x8924, "TUNSETDEBUG": 0x400454C9, "TUNSETPERSIST": 0x400454CB, "TUNSETOWNER": 0x400454CC,
     "TUNSETLINK": 0x400454CD, "TUNSETGROUP": 0x400454CE, "TUNSETTXFILTER": 0x400454D1, "TUNATTACHFILTER": 0x401054D5,
@@ -38,28 +38,33 @@ def leave_host() -> None:
 
 def forbid_tap_changes() -> None:
     """From now on, in this process and what it executes. Needs no_new_privs; raises OSError."""
-    machine = _MACHINES.get(os.uname().machine)
-    if machine is None:
-        return
-    code = b"".join(_program(*machine))
+    code = b"".join(_program())
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, program, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "what it may do with its taps cannot be limited")
 
 
-def _program(machine: int, ioctl: int) -> Iterator[bytes]:
-    """Classic BPF (seccomp(2)). Jumps count what follows; the last two instructions allow and refuse."""
+def _program() -> Iterator[bytes]:
+    """Classic BPF (seccomp(2)); a jump counts the instructions it leaves out. Calls of another ABI of the same machine
+    are refused: they reach the same code by other numbers. On a machine without a number nothing is."""
     changes = list(TAP_CHANGES.values())
-    left = len(changes)
+    allow, refuse = 13 + len(changes), 14 + len(changes)
     yield _instruction(_LOAD, _MACHINE)
-    yield _instruction(_EQUAL, machine, 0, left + 5)
-    yield _instruction(_LOAD, _NUMBER)
-    yield _instruction(_AT_LEAST, _OTHER_INTERFACE, left + 3)
-    yield _instruction(_EQUAL, ioctl, 0, left + 1)
-    yield _instruction(_LOAD, _SECOND_ARGUMENT)
-    for index, request in enumerate(changes):
-        yield _instruction(_EQUAL, request, left - index)
+    yield _instruction(_EQUAL, _X86_64, 6 - 2)
+    yield _instruction(_EQUAL, _AARCH64, 10 - 3)
+    yield _instruction(_EQUAL, _I386, refuse - 4)
+    yield _instruction(_EQUAL, _ARM, refuse - 5)
+    yield _instruction(_RETURN, _ALLOW)
+    yield _instruction(_LOAD, _NUMBER)  # 6: x86-64
+    yield _instruction(_AT_LEAST, _OTHER_INTERFACE, refuse - 8)
+    yield _instruction(_EQUAL, _IOCTL[_X86_64], 12 - 9)
+    yield _instruction(_RETURN, _ALLOW)
+    yield _instruction(_LOAD, _NUMBER)  # 10: ARM with 64 bits
+    yield _instruction(_EQUAL, _IOCTL[_AARCH64], 0, allow - 12)
+    yield _instruction(_LOAD, _SECOND_ARGUMENT)  # 12: an ioctl
+    for at, request in enumerate(changes, 13):
+        yield _instruction(_EQUAL, request, refuse - at - 1)
     yield _instruction(_RETURN, _ALLOW)
     yield _instruction(_RETURN, _REFUSE)
 
