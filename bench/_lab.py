@@ -124,7 +124,10 @@ filters = ["web"]
 
     def apply(self, *guests: str) -> dict[str, Any]:
         """Make the host what the site says; returns the operation once it is done."""
-        body = {"text": self.site(*guests), "file": "bench.toml"}
+        return self._carry_out(self.site(*guests))
+
+    def _carry_out(self, text: str) -> dict[str, Any]:
+        body = {"text": text, "file": "bench.toml"}
         operation: dict[str, Any] = self.client.request("POST", path("apply"), body, query={"wait": 20}).json()
         while operation["state"] in ("queued", "running"):
             operation = self.client.wait(operation["id"])
@@ -136,8 +139,7 @@ filters = ["web"]
         """Take everything down again."""
         try:
             if self.skepd.poll() is None:
-                body = {"text": HOST, "file": "empty.toml"}
-                self.client.request("POST", path("apply"), body, query={"wait": 20})
+                self._carry_out(HOST)
         finally:
             self.client.close()
             for process in (self.skepd, self.helper):

@@ -1,9 +1,13 @@
 """The journal of one operation: the whole plan before its first step, then a line for each thing that happened.
 
 A journal that is there is an operation that a crash cut off. What must be on disk before one goes on, and so is
-fsynced: the whole plan before the first step; that a step begins, before it acts; that undoing begins, before
-anything is undone; a confirmation, before the user is told. The other lines need no fsync of their own:
+fsynced: the whole plan before the first step, which says of the first stage that it begins; that a step begins,
+before it acts; that undoing begins, before anything is undone; a confirmation, before the user is told. The other
+lines need no fsync of their own:
 
+- That a volatile step begins: a power loss that takes the line takes what it did too. But after a step that cannot be
+  undone its line is fsynced, for the "done" before it: a guest that was rolled back and started must not be rolled
+  back once more after it has worked.
 - "done" is made durable by the next "started" of this file. Until then repeating the step does no harm, for nothing
   has come after it.
 - "undone" only saves work: undoing twice does what undoing once does.
@@ -65,11 +69,14 @@ class Journal:
     def __init__(self, files: Files, folder: Path, record: Record) -> None:
         self._files, self._path = files, folder / f"{record.id}{SUFFIX}"
         self._lock, self._torn = threading.Lock(), False
+        self._announced: set[int] = set()
+        self._repeatable = True
         self.record = record
 
     def begin(self) -> None:
         """Write all that the record says; of a recovered one that is more than its steps, and a torn line goes."""
         record = self.record
+        self._announced = self._first_stage() if record.phase == "doing" else set()
         head = {
             "version": VERSION,
             "id": record.id,
@@ -82,17 +89,19 @@ class Journal:
             "error": record.error,
             "site": record.site,
             **{name: sorted(getattr(record, name)) for name in _SETS},
+            "started": sorted(record.started | self._announced),
             "steps": [encode_step(step) for step in record.steps],
         }
         replace(self._files, self._path, json.dumps(head).encode() + b"\n")
 
     def started(self, number: int) -> None:
         self.record.started.add(number)
-        self._line({"started": number}, durable=True)
+        if number not in self._announced:
+            self._line({"started": number}, durable=not (self.record.steps[number].volatile and self._repeatable))
 
     def done(self, number: int) -> None:
         self.record.done.add(number)
-        self._line({"done": number})
+        self._line({"done": number}, repeatable=self.record.steps[number].undo is not None)
 
     def undone(self, number: int) -> None:
         self.record.undone.add(number)
@@ -107,15 +116,23 @@ class Journal:
         with suppress(FileNotFoundError):
             self._files.remove(self._path)
 
-    def _line(self, data: dict[str, Any], durable: bool = False) -> None:
+    def _line(self, data: dict[str, Any], durable: bool = False, repeatable: bool = True) -> None:
         line = json.dumps(data).encode() + b"\n"
         with self._lock:
             # A line that failed half-way (the disk was full) must not spoil this one.
             self._torn, line = True, (b"\n" + line if self._torn else line)
             self._files.append(self._path, line)
+            self._repeatable = self._repeatable and repeatable
             if durable:
                 self._files.fsync(self._path)
+                self._repeatable = True
             self._torn = False
+
+    def _first_stage(self) -> set[int]:
+        """Of the steps that are still to be done."""
+        record = self.record
+        waiting = [number for number in range(len(record.steps)) if number not in record.done | record.skipped]
+        return {number for number in waiting if record.steps[number].stage == record.steps[waiting[0]].stage}
 
 
 class Unwritten(Journal):
@@ -125,7 +142,7 @@ class Unwritten(Journal):
 
     def end(self) -> None: ...
 
-    def _line(self, data: dict[str, Any], durable: bool = False) -> None: ...
+    def _line(self, data: dict[str, Any], durable: bool = False, repeatable: bool = True) -> None: ...
 
 
 def unfinished(files: Files, folder: Path) -> tuple[list[Record], dict[str, str]]:
