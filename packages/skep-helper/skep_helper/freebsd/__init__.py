@@ -1,0 +1,22 @@
+"""The FreeBSD platform: guests under bhyve, networks in vnet jails."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from ..run import run
+
+NAME = "freebsd"
+DRIVER = "skep_helper.freebsd.bhyve.driver"
+_MODULES = ("guests", "network")
+
+
+def modules() -> tuple[ModuleType, ...]:
+    """Imported when asked for, because they import one another's siblings through this package."""
+    return tuple(import_module(f"{__name__}.{name}") for name in _MODULES)
+
+
+def boot_id() -> str:
+    """Changes with every boot of the host, and not with its clock as kern.boottime does."""
+    return run(["sysctl", "-b", "kern.boot_id"]).hex()

@@ -1,0 +1,102 @@
+"""Guests on FreeBSD: the handlers of vocabulary.guest. Work on a running guest is done by its guard."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from ..guard import readings, spawning
+from ..guard.requests import console_reader, open_agent, open_console, open_screen, simple, stop
+from ..handlers import Failure, Handler
+from ..paths import Folder
+from ..policy import Policy
+from ..run import run
+from ..vocabulary.guest import (
+    OpenAgent,
+    OpenConsole,
+    OpenScreen,
+    PauseGuest,
+    Probe,
+    ReadConsole,
+    ReadGuests,
+    ResetGuest,
+    ResumeGuest,
+    StartGuest,
+    StopGuest,
+)
+from ..vocabulary.host import Feature
+from . import guests_check, guests_facts, guests_firmware, guests_probe, guests_sources, guests_start
+
+_PROBE = "skep.probe"
+
+
+def _home(policy: Policy, guest: str) -> AbstractContextManager[Folder]:
+    return guests_sources.storage().guest_folder(policy, guest)
+
+
+HANDLERS: dict[type, Handler] = {
+    StartGuest: guests_start.start,
+    StopGuest: stop,
+    ResetGuest: simple("reset"),
+    PauseGuest: simple("pause"),
+    ResumeGuest: simple("resume"),
+    ReadGuests: readings.read,
+    ReadConsole: console_reader(_home),
+    OpenConsole: open_console,
+    OpenScreen: open_screen,
+    OpenAgent: open_agent,
+    Probe: guests_probe.probe,
+}
+LONG: frozenset[type] = frozenset({StartGuest, StopGuest, ResetGuest, PauseGuest, ResumeGuest, OpenScreen, Probe})
+"""Whatever waits for bhyve, or for the tools around it, holds up nobody else."""
+
+
+def features(policy: Policy) -> tuple[Feature, ...]:
+    facts = guests_facts.read()
+    return (
+        _feature("vmm", facts.vmm or _try_vmm()),
+        _feature("nmdm", "" if facts.nmdm else f"nmdm(4) is not loaded; {guests_facts.LOAD}"),
+        _feature("uefi", _try_firmware()),
+        _feature("passthrough", "" if facts.iommu else "no IOMMU (VT-d or AMD-Vi) is in use"),
+        _feature("swtpm", tpm_reason(facts)),
+        _feature("secure-boot", "bhyve's firmware has no secure boot"),
+    )
+
+
+FEATURES = features
+
+
+def tpm_reason(facts: guests_facts.Facts) -> str:
+    old = facts.release < guests_check.TPM_RELEASE
+    return "bhyve has TPMs from FreeBSD 14.0 on" if old else "this version gives guests no TPM yet"
+
+
+def prepare(policy: Policy) -> None:
+    """Have the process ready that guards are forked from: it must be small, and free of threads."""
+    spawning.connect(str(policy.run)).close()
+
+
+def recover(policy: Policy) -> None:
+    """Give every running guest whose guard was killed a new one."""
+    readings.readings(policy)
+
+
+def _try_vmm() -> str:
+    """Make a VM and remove it; why that does not work."""
+    try:
+        run(["bhyvectl", f"--vm={_PROBE}", "--create"])
+        run(["bhyvectl", f"--vm={_PROBE}", "--destroy"])
+    except Failure as failure:
+        return f"vmm(4) makes no VM: {failure.message}"
+    return ""
+
+
+def _try_firmware() -> str:
+    try:
+        guests_firmware.find()
+    except Failure as failure:
+        return failure.message
+    return ""
+
+
+def _feature(name: str, reason: str) -> Feature:
+    return Feature(name=name, works=not reason, reason=reason[:256])
