@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,6 @@ def unsafe(folder: Path) -> dict[str, bytes]:
     made = {
         "backing file": ["-b", base, "-F", "raw"],
         "another file": ["-o", f"data_file={folder / 'data.raw'}"],
-        "encrypted": [
-            "--object",
-            "secret,id=s,data=abc",
-            "-o",
-            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-        ],
     }
     found = {}
     for words, options in made.items():
@@ -156,6 +151,8 @@ def unsafe(folder: Path) -> dict[str, bytes]:
         tool("qemu-img", "create", "-q", "-f", "qcow2", *options, path, str(4 * MIB))
         found[words] = path.read_bytes()
     tool("qemu-img", "create", "-q", "-f", "qcow2", path, str(4 * MIB))
+    # Not made by qemu-img: it measures the CPU for LUKS, and fails now and then on a busy machine.
+    found["encrypted"] = path.read_bytes()[:32] + struct.pack(">I", 2) + path.read_bytes()[36:]
     tool("qemu-img", "snapshot", "-c", "one", path)
     found["internal snapshots"] = path.read_bytes()
     found["not a qcow2"] = bytes(4 * MIB)
