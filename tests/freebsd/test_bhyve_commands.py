@@ -33,7 +33,7 @@ def test_a_jail_is_made_as_it_was_tried(seen: set[str]) -> None:
     assert " ".join(jail.remove(G1)) in seen
     assert "umount /j/g1/dev" in seen
     assert jail.unmounts(G1, ["/", "/j/g1", "/j/g10", "/j/g1/dev", "/j/g1/fd"]) == [
-        ["umount", "/j/g1/dev"], ["umount", "/j/g1/fd"], ["umount", "/j/g1"],
+        ["umount", "-f", "/j/g1/dev"], ["umount", "-f", "/j/g1/fd"], ["umount", "-f", "/j/g1"],
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from .. import log
 from ..guard import readings, spawning
 from ..guard.requests import console_reader, open_agent, open_console, open_screen, simple, stop
 from ..handlers import Failure, Handler
@@ -71,7 +72,12 @@ def tpm_reason(facts: guests_facts.Facts) -> str:
 
 
 def prepare(policy: Policy) -> None:
-    """Have the process ready that guards are forked from: it must be small, and free of threads."""
+    """Have the modules that bhyve needs, if they can be had, and the process ready that guards are forked from: it must
+    be small, and free of threads."""
+    try:
+        run(["kldload", "-n", "vmm", "nmdm"])
+    except Failure as failure:
+        log.line("no-vmm", reason=failure.message)
     spawning.connect(str(policy.run)).close()
 
 

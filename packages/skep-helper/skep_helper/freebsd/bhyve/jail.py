@@ -76,9 +76,10 @@ def remove(jail: Jail) -> Command:
 
 
 def unmounts(jail: Jail, mounted: Iterable[str]) -> list[Command]:
-    """mounted: all mount points of the host. Those of the jail, deepest first."""
+    """mounted: all mount points of the host. Those of the jail, deepest first; by force, because a jail whose
+    connections still time out keeps its root busy, and nothing runs in it any more."""
     ours = [path for path in mounted if path == jail.root or path.startswith(f"{jail.root}/")]
-    return [["umount", path] for path in sorted(ours, key=len, reverse=True)]
+    return [["umount", "-f", path] for path in sorted(ours, key=len, reverse=True)]
 
 
 def forget_rules(jail: Jail) -> Command:
