@@ -91,6 +91,16 @@ class Guest:
             if mark in frame:
                 return frames
 
+    def ask(self, question: bytes, mark: bytes) -> bytes:
+        """The first frame that holds mark. Asks again every second, as clients do: a server may still be starting."""
+        for _ in range(30):
+            self.send(question)
+            while select.select([self.descriptor], [], [], 1.0)[0]:
+                frame = self.receive()
+                if mark in frame:
+                    return frame
+        raise AssertionError(f"{self.spec.name} was not answered")
+
     def drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:

@@ -59,10 +59,8 @@ def offered(frame: bytes) -> tuple[str, dict[int, bytes]]:
 
 def lease(guest: Guest) -> tuple[str, dict[int, bytes]]:
     """A whole exchange: discover, offer, request, acknowledgement."""
-    guest.send(dhcp(1))
-    address, options = offered(guest.until(b"\x35\1\2")[-1])
-    guest.send(dhcp(3, b"\x32\4" + f.packed(address), b"\x36\4" + options[54]))
-    return offered(guest.until(b"\x35\1\5")[-1])
+    address, options = offered(guest.ask(dhcp(1), b"\x35\1\2"))
+    return offered(guest.ask(dhcp(3, b"\x32\4" + f.packed(address), b"\x36\4" + options[54]), b"\x35\1\5"))
 
 
 def test_dhcp_serves_the_static_lease_even_through_closed_rules(lab: Lab) -> None:
