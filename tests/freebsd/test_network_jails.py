@@ -256,13 +256,13 @@ def test_addresses_and_server(world: World) -> None:
     spec = world.network(subnets=(Subnet(prefix="10.0.0.0/24", own="10.0.0.1", gateway="10.0.0.254"),))
     assert world.stack().links["gw0"].addresses == {"10.0.0.1/24"}
     assert world.stack().dnsmasq
-    assert "1 /sbin/route -n add -inet -net 0.0.0.0/0 10.0.0.254" in world.words()
+    assert "1 /sbin/route -n add -inet default 10.0.0.254" in world.words()
     Network(world.system, world.policy).apply(
         replace(spec, digest="f" * 16, subnets=(Subnet(prefix="fd00::/64", own="fd00::1"),))
     )
     assert world.stack().links["gw0"].addresses == {"fd00::1/64"}
     done = world.words()
-    assert "1 /sbin/route -n delete -inet -net 0.0.0.0/0 10.0.0.254" in done
+    assert "1 /sbin/route -n delete -inet default 10.0.0.254" in done
     assert "1 /sbin/ifconfig gw0 inet6 -ifdisabled auto_linklocal" in done
     Network(world.system, world.policy).apply(replace(spec, digest="e" * 16, subnets=()))
     assert not world.stack().dnsmasq
@@ -275,12 +275,23 @@ def test_nat(world: World) -> None:
     assert world.system.stacks[0].links[ours].addresses == {"100.64.0.5/30"}
     assert world.stack().links[theirs].addresses == {"100.64.0.6/30"}
     assert f"nat on {theirs} inet from any to any -> 100.64.0.6\n" in world.stack().main
-    assert "1 /sbin/route -n add -inet -net 0.0.0.0/0 100.64.0.5" in world.words()
+    assert "1 /sbin/route -n add -inet default 100.64.0.5" in world.words()
     assert world.system.stacks[0].sysctls["net.inet.ip.forwarding"] == 1
     assert world.read().networks[0].missing == ""
     Network(world.system, world.policy).remove("net")
     assert world.system.stacks[0].sysctls["net.inet.ip.forwarding"] == 0
     assert list(world.system.stacks[0].links) == ["em0"]
+
+
+def test_a_route_comes_back_with_its_interface(world: World) -> None:
+    """The address of the host on the network changes: every way out is made again."""
+    fields = {"kind": "nat", "nat_prefix": "100.64.0.4/30", "subnets": (Subnet(prefix="10.0.0.0/24", own="10.0.0.1"),)}
+    world.network(**fields)
+    world.did()
+    world.network(**fields, host_address="10.0.0.3/24")
+    assert "1 /sbin/route -n add -inet default 100.64.0.5" in world.words()
+    world.network(**fields, host_address="10.0.0.3/24", forwarders=("192.0.2.53",))
+    assert [word for word in world.words() if "route" in word] == []
 
 
 def test_nat_needs_the_administrators_line(world: World) -> None:
@@ -328,6 +339,8 @@ def test_flat_needs_a_bridge(world: World) -> None:
     assert world.system.stacks[0].links["bridge5"].members == ["em0", ours]
     assert world.system.stacks[0].links[host].addresses == {"10.0.0.3/24"}
     assert world.stack().links["bridge0"].members == ["gwport0", theirs, inside]
+    with pytest.raises(Rejected, match="set mtu = 1500"):
+        world.network("small", kind="flat", uplink="bridge5", mtu=1400)
     with pytest.raises(Rejected, match=r"em9.*em0, bridge5"):
         world.network("other", kind="flat", uplink="em9")
 
@@ -423,7 +436,7 @@ def test_a_router(world: World) -> None:
         "pass all no state\n"
     )
     assert world.read().routers[0].digest == D
-    assert "3 /sbin/route -n add -inet -net 0.0.0.0/0 192.0.2.1" in world.words()
+    assert "3 /sbin/route -n add -inet default 192.0.2.1" in world.words()
     Router(world.system, world.policy).apply(ROUTER)
     assert world.did() == []
 

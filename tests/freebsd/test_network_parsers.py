@@ -74,16 +74,9 @@ def test_argv() -> None:
     assert ifconfig.add_address("gw0", "10.0.0.1/24")[1:] == ["gw0", "inet", "10.0.0.1/24", "alias"]
     assert ifconfig.add_address("gw0", "fd00::1/64")[1:] == ["gw0", "inet6", "fd00::1", "prefixlen", "64", "alias"]
     assert ifconfig.remove_address("gw0", "fd00::1/64")[1:] == ["gw0", "inet6", "fd00::1", "-alias"]
-    assert ifconfig.add_route("0.0.0.0/0", "10.0.0.1") == [
-        "/sbin/route",
-        "-n",
-        "add",
-        "-inet",
-        "-net",
-        "0.0.0.0/0",
-        "10.0.0.1",
-    ]
-    assert ifconfig.remove_route("::/0", "fd00::1")[2:] == ["delete", "-inet6", "-net", "::/0", "fd00::1"]
+    assert ifconfig.add_route("0.0.0.0/0", "10.0.0.1")[1:] == ["-n", "add", "-inet", "default", "10.0.0.1"]
+    assert ifconfig.add_route("10.1.0.0/16", "10.0.0.1")[3:] == ["-inet", "-net", "10.1.0.0/16", "10.0.0.1"]
+    assert ifconfig.remove_route("::/0", "fd00::1")[2:] == ["delete", "-inet6", "default", "fd00::1"]
 
 
 def test_the_chain_of_a_guard_as_it_was_made_by_hand() -> None:

@@ -63,7 +63,8 @@ def remove_route(prefix: str, via: str) -> list[str]:
 
 def _route(prefix: str) -> list[str]:
     network = ipaddress.ip_network(prefix)
-    return ["-inet6" if network.version == 6 else "-inet", "-net", str(network)]
+    target = ["-net", str(network)] if network.prefixlen else ["default"]
+    return ["-inet6" if network.version == 6 else "-inet", *target]
 
 
 @dataclass

@@ -71,6 +71,7 @@ def locked(policy: Policy) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process that was begun meanwhile has the descriptor too
         os.close(descriptor)
 
 

@@ -90,18 +90,18 @@ class Router:
             return sorted(system.interfaces())
 
         inside = set(system.enter(record.jid, prepare))
-        for leg in spec.legs:
-            self._set_leg(spec, networks[leg.network], legs[leg.network], record.jid, inside)
-        system.enter(record.jid, lambda: self._number(spec, before, interfaces))
+        made = [self._set_leg(spec, networks[leg.network], legs[leg.network], record.jid, inside) for leg in spec.legs]
+        system.enter(record.jid, lambda: self._number(spec, before, interfaces, any(made)))
 
     def _set_leg(
         self, spec: RouterSpec, network: NetworkRecord, ends: tuple[str, str], jid: int, inside: set[str]
-    ) -> None:
-        """A pair between the network's bridge and the router's stack."""
+    ) -> bool:
+        """A pair between the network's bridge and the router's stack; whether it had to be made."""
         system, (port, leg), mtu = self.system, ends, str(network.spec.mtu)
         there = stacks.jail_of(system, network, f"router {spec.name}")
         standing = set(system.enter(there, system.interfaces))
-        if not (leg in inside and port in standing):
+        made = not (leg in inside and port in standing)
+        if made:
             self._discard(ends, {there: standing, jid: inside, 0: set(system.interfaces())})
             first = system.run([ifconfig.IFCONFIG, "epair", "create"]).decode().strip()
             for name, end, target in ((first, port, there), (first[:-1] + "b", leg, jid)):
@@ -115,6 +115,7 @@ class Router:
                 system.run(ifconfig.add_member(names.BRIDGE, port))
 
         system.enter(there, join)
+        return made
 
     def _discard(self, ends: tuple[str, str], places: dict[int, set[str]]) -> None:
         """Remove what is left of a pair: destroying one end destroys the other."""
@@ -127,17 +128,14 @@ class Router:
                     self._destroy([name])
                     return
 
-    def _number(self, spec: RouterSpec, before: RouterSpec | None, interfaces: dict[str, str]) -> None:
+    def _number(self, spec: RouterSpec, before: RouterSpec | None, interfaces: dict[str, str], anew: bool) -> None:
         """In the router's jail: addresses, routes, and the end of flows whose translation is gone."""
         extra = {f"{address}/32" for address in translation.outside_addresses(spec)}
         for leg in spec.legs:
             self._set_addresses(leg, interfaces[leg.network], extra if leg.snat else set())
         wanted = {(route.prefix, route.via) for route in spec.routes}
         standing = {(route.prefix, route.via) for route in before.routes} if before else set()
-        for prefix, via in sorted(standing - wanted):
-            self.system.run(ifconfig.remove_route(prefix, via))
-        for prefix, via in sorted(wanted - standing):
-            self.system.run(ifconfig.add_route(prefix, via))
+        stacks.set_routes(self.system, standing, wanted, anew=anew)
         gone = translation.translated(before) - translation.translated(spec) if before else set()
         ends = {end for translated in gone for end in translated[1:] if isinstance(end, str)}
         for address in sorted(ends):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 
 from ...handlers import Context, Failure
@@ -90,10 +91,12 @@ class Network:
     def _build(self, record: NetworkRecord) -> None:
         spec, jid = record.spec, record.jid
         inside = set(self.system.enter(jid, self.system.interfaces))
-        if record.built is None or uplinks.differ(record.built, spec):
+        anew = record.built is None or uplinks.differ(record.built, spec)
+        if anew:
             uplinks.remove(self.system, self.policy, spec.name, jid, inside)
             inside = set(self.system.enter(jid, self.system.interfaces))
         ways = uplinks.apply(self.system, self.policy, spec, jid, inside)
+        ways.anew |= anew
         record.members, record.inside, record.outside = ways.members, ways.inside, ways.outside
         self.records.save(record)
         self.system.enter(jid, lambda: Inside(self.system, self.policy, record, ways).build())
@@ -166,11 +169,8 @@ class Inside:
         wanted = routes(self.spec)
         if self.ways.nat is not None:
             set_addresses(self.system, self.ways.nat.interface, {uplinks.link_addresses(self.spec)[1]})
-        before = routes(self.record.built) if self.record.built is not None else set()
-        for prefix, via in sorted(before - wanted):
-            run(ifconfig.remove_route(prefix, via))
-        for prefix, via in sorted(wanted - before):
-            run(ifconfig.add_route(prefix, via))
+        built = self.record.built
+        set_routes(self.system, routes(built) if built is not None else set(), wanted, anew=self.ways.anew)
 
 
 def set_addresses(system: System, name: str, wanted: set[str]) -> None:
@@ -180,6 +180,17 @@ def set_addresses(system: System, name: str, wanted: set[str]) -> None:
         system.run(ifconfig.remove_address(name, address))
     for address in sorted(wanted - standing):
         system.run(ifconfig.add_address(name, address))
+
+
+def set_routes(
+    system: System, before: set[tuple[str, str]], wanted: set[tuple[str, str]], *, anew: bool = False
+) -> None:
+    """From these (prefix, via) to those. anew: an interface was made again, and what led over it is gone."""
+    for prefix, via in sorted((before - wanted) | (wanted if anew else wanted - before)):
+        with contextlib.suppress(Failure):  # it went with its interface, or never came
+            system.run(ifconfig.remove_route(prefix, via))
+    for prefix, via in sorted(wanted if anew else wanted - before):
+        system.run(ifconfig.add_route(prefix, via))
 
 
 def sysctls(spec: NetworkSpec) -> dict[str, int]:

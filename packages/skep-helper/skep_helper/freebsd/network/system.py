@@ -99,13 +99,20 @@ class System:
                 self._check(-1, f"loading the kernel module {name}")
 
     def sysctl(self, name: str) -> int:
-        value, size = ctypes.c_int(), ctypes.c_size_t(4)
-        self._check(self._libc.sysctlbyname(name.encode(), ctypes.byref(value), ctypes.byref(size), None, 0), name)
-        return value.value
+        """A value of the calling process's stack; raises OSError."""
+        return int.from_bytes(self._sysctl(name), "little")
 
     def set_sysctl(self, name: str, value: int) -> None:
-        new = ctypes.c_int(value)
-        self._check(self._libc.sysctlbyname(name.encode(), None, None, ctypes.byref(new), ctypes.c_size_t(4)), name)
+        """Set a value, in as many bytes as it has (some are an int on one release and a bool on the next)."""
+        new = value.to_bytes(len(self._sysctl(name)), "little")
+        result = self._libc.sysctlbyname(name.encode(), None, None, new, ctypes.c_size_t(len(new)))
+        self._check(result, f"setting sysctl {name}")
+
+    def _sysctl(self, name: str) -> bytes:
+        value, size = ctypes.create_string_buffer(8), ctypes.c_size_t(8)
+        result = self._libc.sysctlbyname(name.encode(), value, ctypes.byref(size), None, ctypes.c_size_t(0))
+        self._check(result, f"reading sysctl {name}")
+        return value.raw[: size.value]
 
     def interfaces(self) -> dict[str, int]:
         """The flags of every interface of the calling process's stack."""

@@ -29,12 +29,16 @@ from .system import System
 
 @dataclass
 class Ways:
-    """What was made: members of the network's bridge, interfaces in its stack and on the host, the nat link."""
+    """What there is now: members of the network's bridge, interfaces in its stack and on the host, the nat link.
+
+    anew: whether a part of it was made by this call.
+    """
 
     members: list[str] = field(default_factory=list)
     inside: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     nat: NatLink | None = None
+    anew: bool = False
 
 
 def check(system: System, policy: Policy, spec: NetworkSpec) -> None:
@@ -212,6 +216,10 @@ class Host:
 
     def _join(self, bridge: str) -> None:
         """A link pair between a bridge of the host and the network's."""
+        has = self.standing[bridge].mtu
+        if has != self.spec.mtu and self.standing[bridge].members:
+            message = f"{bridge} has an MTU of {has}, and members of a bridge have its MTU: set mtu = {has}"
+            raise Rejected(f"network {self.spec.name}: {message}")
         ours, theirs = self._pair("u")
         if ours not in self.standing[bridge].members:
             self.system.run(ifconfig.add_member(bridge, ours))
@@ -222,6 +230,7 @@ class Host:
         ours, theirs = names.link(self.policy, self.spec.name, purpose)
         made = make_pair(self.system, (ours, theirs), self.spec.mtu, set(self.standing), self.inside, self.jid)
         if made:
+            self.ways.anew = True
             self.standing.pop(ours, None)
             for interface in self.standing.values():
                 with contextlib.suppress(ValueError):
