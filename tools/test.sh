@@ -46,7 +46,7 @@ case $part in
     lint) lint ;;
     test)
         lint
-        python -m pytest -n 2 --dist loadgroup tests/unit tests/property tests/conformance
+        python -m pytest -n 2 --dist loadgroup tests/unit tests/property tests/conformance tests/freebsd
         python -m pytest tests/linux
         ;;
     conformance) python -m pytest tests/conformance ;;
