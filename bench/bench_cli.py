@@ -46,6 +46,8 @@ def main() -> None:
         places = ["--state", f"{folder}/state", "--pool", f"{folder}/pool", "--socket", str(socket)]
         argv = [sys.executable, "-m", "skepd.daemon.main", "--simulate", *places]
         environment = {**os.environ, "SKEP_URL": f"unix:{socket}"}
+        # As it is installed, compiled: whoever asks Python to keep no bytecode measures the compiler.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with open(Path(folder) / "log", "wb") as log:
             server = subprocess.Popen(argv, stdout=log, stderr=log)
         try:

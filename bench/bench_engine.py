@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from _report import report
 from bench_plan import GIB, site
 from skepd.engine.engine import Engine, Settings
 from skepd.model.definitions import render_object
@@ -28,7 +29,7 @@ from skepd.platform.sim import SimHost
 from skepd.platform.sim.files import SimFiles
 
 STATE, GUESTS = Path("/state"), Path("/pool/guests")
-LIMIT_SECONDS, LIMIT_RATIO, LIMIT_MIB = 0.1, 12.0, 90
+LIMIT_MS, LIMIT_RATIO, LIMIT_MIB = 100, 12.0, 90
 
 
 def no_pull(*_: Any, **__: Any) -> None:
@@ -108,17 +109,12 @@ def main() -> None:
         cold = cpu(engine, 1, remember=False)
         share = f"{times[-1] / cold:.3f} x the pass that remembers nothing"
         print(f"engine, no-op pass, {count} guests: {times[-1] * 1000:.1f} ms CPU ({share})")
-        if count == options.sizes[0]:
-            print(f"engine, no-op pass, {count} guests: {times[-1] / LIMIT_SECONDS:.2f} x 100 ms (limit 1)")
         engine.close()
-    ratio = times[1] / times[0]
-    print(
-        f"engine, no-op pass, {options.sizes[1]} / {options.sizes[0]} guests: {ratio:.1f} x (limit {LIMIT_RATIO:.0f})"
-    )
+    few, many = options.sizes
+    report(f"engine, no-op pass, {few} guests, CPU", times[0] * 1000, LIMIT_MS, "ms", "the pass that remembers nothing")
+    report(f"engine, no-op pass, {many} / {few} guests, CPU", times[1] / times[0], LIMIT_RATIO, "x", f"{few} guests")
     used, bare = memory(100)
-    print(
-        f"engine, resident with 100 guests: {used} MiB, {used / LIMIT_MIB:.2f} x {LIMIT_MIB} MiB (without any: {bare})"
-    )
+    report("engine alone, resident, 100 guests", used, LIMIT_MIB, "MB", f"without any guest: {bare} MB")
 
 
 if __name__ == "__main__":
