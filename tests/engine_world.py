@@ -183,17 +183,20 @@ class LifeHost:
         if isinstance(request, READS):
             self._life.check()
             return self._host.perform((request,), progress)[0]
-        self._life.tick(f"before {name}")
-        try:
-            (answer,) = self._host.perform((request,), progress)
-        finally:
-            self._life.machine.folder_moved(request)
-        self._life.tick(f"after {name}")
-        return answer
+        # Under one lock: nothing of a life happens after its death in another thread.
+        with self._life.lock:
+            self._life.tick(f"before {name}")
+            try:
+                (answer,) = self._host.perform((request,), progress)
+            finally:
+                self._life.machine.folder_moved(request)
+            self._life.tick(f"after {name}")
+            return answer
 
     def open(self, request: Any) -> tuple[Any, int]:
-        self._life.tick(f"before {type(request).__name__}")
-        return self._host.open(request)
+        with self._life.lock:
+            self._life.tick(f"before {type(request).__name__}")
+            return self._host.open(request)
 
     def cancel(self) -> None:
         self._life.check()
@@ -238,8 +241,9 @@ class LifeFiles:
         self._change("fsync_folder", folder, act)
 
     def _change(self, verb: str, path: Path, act: Callable[[], None]) -> None:
-        self._life.tick(f"{verb} {path}")
-        act()
+        with self._life.lock:
+            self._life.tick(f"{verb} {path}")
+            act()
 
 
 def pull(host: Host, name: str, version: str, sources: Iterable[str], **_: Any) -> None:

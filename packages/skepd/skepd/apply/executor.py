@@ -7,7 +7,7 @@ such a step has done something there is only the way forward.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -22,6 +22,8 @@ from .journal import Journal
 
 LOST_TRIES = 5
 """How often a step is tried when the helper goes away in the middle of it (it is restarted by then)."""
+UNDO_TRIES = 3
+"""How often an undo that fails is tried: what failed for a moment must not leave things half undone."""
 LOST_SECONDS = (0.2, 5.0)
 """How long is waited before it is asked again: at first, and at most."""
 _NOTHING_DONE = frozenset({"rejected", "busy", "missing", "exists", "conflict", "full", "unsupported"})
@@ -235,26 +237,29 @@ class Executor:
         if step.requests:
             self._patiently(lambda: self.host.perform(step.requests, progress), LOST_TRIES)
 
-    def _patiently(self, act: Callable[[], object], tries: int | None) -> None:
-        """Do it again when the helper went away meanwhile: everything may be repeated. tries None: for ever."""
-        pause, longest = LOST_SECONDS
-        while True:
+    def _patiently(self, act: Callable[[], object], tries: int) -> None:
+        """Do it again when the helper went away meanwhile: everything may be repeated."""
+        for pause in self._pauses():
             try:
                 act()
                 return
             except HostError as error:
-                undoing = tries is None
-                # A cancel that came late hits the undoing that it asked for.
-                if error.code != "lost" and not (undoing and error.code == "cancelled"):
+                tries -= 1
+                if error.code != "lost" or tries == 0:
                     raise
-                if tries is not None:
-                    tries -= 1
-                    if tries == 0:
-                        raise
-                if self.stopping():
-                    raise Interrupted from error
-                self.observer.log(f"the helper went away ({error}); asking again")
-            self.sleep(pause)
+                self._wait_for_helper(error, pause)
+
+    def _wait_for_helper(self, error: HostError, pause: float) -> None:
+        if self.stopping():
+            raise Interrupted from error
+        self.observer.log(f"the helper went away ({error}); asking again")
+        self.sleep(pause)
+
+    @staticmethod
+    def _pauses() -> Iterator[float]:
+        pause, longest = LOST_SECONDS
+        while True:
+            yield pause
             pause = min(2 * pause, longest)
 
     # --- undoing --------------------------------------------------------------------------------------------------
@@ -270,11 +275,23 @@ class Executor:
 
     def _undo_request(self, request: object) -> None:
         """What is missing already needs no undoing: the step may have failed before it made anything."""
-        try:
-            self._patiently(lambda: self.host.perform((request,)), None)
-        except HostError as error:
-            if error.code != "missing":
-                raise
+        tries = UNDO_TRIES
+        for pause in self._pauses():
+            try:
+                self.host.perform((request,))
+                return
+            except HostError as error:
+                if error.code == "missing":
+                    return
+                if error.code == "lost":
+                    self._wait_for_helper(error, pause)
+                    continue
+                # Also a cancel that came late and hit the undoing that it asked for.
+                tries -= 1
+                if tries == 0:
+                    raise
+                self.observer.log(f"undoing failed ({error}); trying again")
+                self.sleep(pause)
 
 
 class _Failure(StepFailed):

@@ -20,7 +20,7 @@ from skepd.model.desired import Desired, ref_of
 from skepd.model.errors import DefinitionErrors, nearest
 from skepd.model.facts import HostFacts
 from skepd.model.names import Kind, Manager, Ref
-from skepd.model.objects import Image, Object
+from skepd.model.objects import Guest, Image, Object
 from skepd.model.site import HostPart, HostSettings, Site
 from skepd.model.site_checks import check_platform
 from skepd.model.site_reader import parse_site
@@ -42,7 +42,7 @@ from .ownership import check_owner, with_site, without_guest
 from .quiet import quieten
 from .references import needed
 from .status import Status
-from .store import PARTS, Store, including, without
+from .store import PARTS, Store, amended, changes, including, without
 from .watch import Watch
 from .work import Pull
 
@@ -179,7 +179,7 @@ class Engine:
 
         def change(before: Desired) -> Desired:
             self._precondition(before, ref, manager, etag, take_over)
-            return self._checked(before, including(before, value))
+            return including(before, value)
 
         words = "change" if etag not in (None, "*") or self._exists(ref) else "create"
         return self._submit(f"{words} {ref.kind.value} {ref.name}", manager, self._planner(change), {ref})
@@ -189,8 +189,7 @@ class Engine:
 
         def change(before: Desired) -> Desired:
             self._precondition(before, ref, manager, etag, take_over)
-            gone = without_guest(before, ref.name) if ref.kind is Kind.GUEST else without(before, ref)
-            return self._checked(before, gone)
+            return without_guest(before, ref.name) if ref.kind is Kind.GUEST else without(before, ref)
 
         return self._submit(f"delete {ref.kind.value} {ref.name}", manager, self._planner(change), {ref})
 
@@ -199,15 +198,18 @@ class Engine:
         manager = self._object(ref).manager
 
         def make() -> Planned:
-            desired = self._store.desired
-            needs = needed(desired, {ref})
+            before = after = self._store.desired
 
-            def plans(after: Desired, observed: Observed, plan_options: PlanOptions) -> Plan:
-                return self._make_plan(desired, after, observed, plan_options)
+            def plans(wanted: Desired, observed: Observed, plan_options: PlanOptions) -> Plan:
+                nonlocal after
+                after = wanted
+                self._verify(before, after)
+                return self._make_plan(before, after, observed, plan_options)
 
-            return Planned(plan=Actions(desired, self.observe(), plans).of(name, action, options), needs=needs)
+            return self._planned(before, after, Actions(before, self.observe(), plans).of(name, action, options))
 
-        return self._submit(f"{action} guest {name}", manager, make, {ref})
+        refs = {ref, Ref(Kind.GUEST, options["target"])} if "target" in options else {ref}
+        return self._submit(f"{action} guest {name}", manager, make, refs)
 
     def pull_image(self, name: str, version: str, sources: tuple[str, ...], *, manager: Manager) -> Operation:
         return self.put(Image(name=name, version=version, sources=sources, manager=manager), manager=manager)
@@ -225,10 +227,7 @@ class Engine:
         if unbuilt:
             raise Refused("; ".join(note.text for note in unbuilt) + ": remove these sections to apply the rest")
 
-        def change(before: Desired) -> Desired:
-            return self._checked(before, with_site(before, site.desired))
-
-        make = self._planner(change, PlanOptions(restart=restart))
+        make = self._planner(lambda before: with_site(before, site.desired), PlanOptions(restart=restart))
         self._refuse(make)
         owned = (value for value in self._store.desired if value.manager is Manager.SITE)
         intent = frozenset(ref_of(value) for value in (*site.desired, *owned))
@@ -323,12 +322,11 @@ class Engine:
             # One reading of the store for both sides: a change of somebody else in between would be taken back.
             before = self._store.desired
             after = change(before)
+            self._verify(before, after)
             # A guest that is defined anew because its file is broken finds its own folder there.
             broken = {ref.name for ref in self._store.broken if ref.kind is Kind.GUEST and ref.name in after.guests}
             adopting = replace(options, adopt=options.adopt | broken) if broken else options
-            found = self._make_plan(before, after, self.observe(), adopting)
-            touched = {step.ref for step in found.steps}
-            return Planned(plan=found, needs=needed(after, touched))
+            return self._planned(before, after, self._make_plan(before, after, self.observe(), adopting))
 
         return make
 
@@ -351,15 +349,25 @@ class Engine:
         if refused:
             raise Refused("; ".join(refused))
 
-    def _checked(self, before: Desired, after: Desired) -> Desired:
-        """Raises DefinitionErrors for what a change would break; what was broken before is not its fault."""
-        found = check(after, self._facts)
-        if found:
-            known = {str(error) for error in check(before, self._facts)}
+    @staticmethod
+    def _planned(before: Desired, after: Desired, found: Plan) -> Planned:
+        needs = needed(after, {step.ref for step in found.steps})
+        return Planned(plan=found, needs=needs, changes=changes(before, after))
+
+    def _verify(self, before: Desired, after: Desired) -> None:
+        """Raises DefinitionErrors for what a change would break, now or when operations under way have ended.
+
+        What was broken before is not its fault.
+        """
+        made = [(ref, new) for ref, old, new in changes(before, after) if not _only_power(old, new)]
+        if not made:
+            return
+        for world in (before, *self._operations.worlds(before)):
+            found = check(amended(world, made), self._facts)
+            known = {str(error) for error in check(world, self._facts)} if found else set()
             found = [error for error in found if str(error) not in known]
-        if found:
-            raise DefinitionErrors(found)
-        return after
+            if found:
+                raise DefinitionErrors(found)
 
     def _exists(self, ref: Ref) -> bool:
         return ref.name in getattr(self._store.desired, PARTS[ref.kind])
@@ -371,6 +379,10 @@ class Engine:
         if etag not in (None, "*") and (there is None or self._store.etag(there) != etag):
             raise Conflict(f"{ref} has changed since it was read: read it again")
         check_owner(ref, there, manager, take_over)
+
+
+def _only_power(old: Object | None, new: Object | None) -> bool:
+    return isinstance(old, Guest) and isinstance(new, Guest) and replace(old, power=new.power) == new
 
 
 def _not_built(site: Site) -> tuple[Note, ...]:

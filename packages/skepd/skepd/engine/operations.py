@@ -18,13 +18,16 @@ from skepd.apply.executor import Interrupted, Texts
 from skepd.apply.journal import Record, unfinished
 from skepd.apply.recovery import prepare
 from skepd.host import HostError
+from skepd.model.desired import Desired
 from skepd.model.names import Manager, Ref
+from skepd.plan.steps import Plan
 
 from .carrying import CONFIRM_SECONDS, Carrying, Settings, states
-from .contract import Operation, Refused, Unknown
+from .contract import Conflict, DefinitionError, Operation, Refused, Unknown
 from .events import Events
 from .index import Index
-from .live import Live, Planned
+from .live import Live, Planned, changes_of
+from .store import amended
 
 LOG_LINES = 500
 ENDED = ("done", "failed", "cancelled", "undone")
@@ -136,6 +139,19 @@ class Operations:
         with self.changed:
             return any(ref in live.refs for live in self._live.values())
 
+    def worlds(self, desired: Desired) -> tuple[Desired, ...]:
+        """How the definitions may be when the operations under way have ended: all done, and all undone.
+
+        What is asked for meanwhile must agree with both. None when nothing is under way.
+        """
+        with self.changed:
+            under_way = [change for live in self._live.values() for change in live.changes]
+        if not under_way:
+            return ()
+        done = amended(desired, ((ref, after) for ref, _, after in under_way))
+        undone = amended(desired, ((ref, before) for ref, before, _ in under_way))
+        return done, undone
+
     def close(self, timeout: float = 5.0) -> None:
         """Begin nothing new and wait a little for steps under way; the rest is done after the next start."""
         with self.changed:
@@ -170,7 +186,7 @@ class Operations:
             log=("going on after a restart",),
         )
         live = self._register(operation, frozenset())
-        live.refs, live.runs = frozenset(step.ref for step in record.steps), True
+        live.take(Planned(plan=Plan(steps=record.steps), changes=changes_of(record.steps)))
         return live
 
     def _carrying(self, live: Live) -> Carrying:
@@ -189,6 +205,9 @@ class Operations:
             self.note_line(live, "skepd stops; this goes on when it starts again")
             self._index.save(live.operation)
             self._release(live)
+        except (Conflict, DefinitionError, HostError, Refused, Unknown) as error:
+            # What was possible when it was asked for is not any more, or the host is out of reach.
+            self.end(live, "failed", str(error))
         except Exception as error:
             log.exception("operation %s failed", live.operation.id)
             self.end(live, "failed", str(error) or type(error).__name__)
@@ -212,7 +231,7 @@ class Operations:
                         return None
                     if live.cancel.is_set() or self.closing:
                         continue
-                    live.refs, live.needs, live.runs = planned.refs, planned.needs, True
+                    live.take(planned)
                     return planned
         self.end(live, "cancelled", "" if live.cancel.is_set() else "skepd was stopped before this began: ask again")
         return None

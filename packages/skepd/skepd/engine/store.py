@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from skepd.files import Files, discard, replace, temporary
@@ -153,3 +153,30 @@ def including(desired: Desired, value: Object) -> Desired:
     """The desired state with one object new or replaced."""
     kind = KIND_OF[type(value)]
     return _with(desired, PARTS[kind], {**getattr(desired, PARTS[kind]), value.name: value})
+
+
+Changes = tuple[tuple[Ref, Object | None, Object | None], ...]
+"""What becomes of definitions: (ref, value before, value after); None: there is none."""
+
+
+def changes(before: Desired, after: Desired) -> Changes:
+    """What leads from one desired state to another."""
+    found: list[tuple[Ref, Object | None, Object | None]] = []
+    for kind, part in PARTS.items():
+        old, new = getattr(before, part), getattr(after, part)
+        if old is new:
+            continue
+        changed = (name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        found += [(Ref(kind, name), old.get(name), new.get(name)) for name in changed]
+    return tuple(found)
+
+
+def amended(desired: Desired, values: Iterable[tuple[Ref, Object | None]]) -> Desired:
+    """The desired state with these objects new, replaced or (None) gone."""
+    parts: dict[str, dict[str, Object]] = {part: dict(getattr(desired, part)) for part in PARTS.values()}
+    for ref, value in values:
+        if value is None:
+            parts[PARTS[ref.kind]].pop(ref.name, None)
+        else:
+            parts[PARTS[ref.kind]][ref.name] = value
+    return Desired(**parts)  # type: ignore[arg-type]

@@ -119,9 +119,8 @@ class SimGuests:
             if (media.image, media.version) not in self.storage.images:
                 raise HostError("missing", f"there is no image {media.image}:{media.version}")
         for other in self.running.values():
-            shared = set(other.spec.passthrough) & set(spec.passthrough)
-            if other.alive and shared:
-                raise HostError("busy", f"guest {other.spec.name} has PCI device {min(shared)}")
+            if other.alive:
+                _check_free(other.spec, spec)
 
     def stop(self, request: v.StopGuest) -> None:
         """Called without the host's lock, for it may take its time."""
@@ -196,3 +195,13 @@ class SimGuests:
             raise HostError("missing", f"guest {request.guest} has not run since the host started")
         offset, data = guest.console.read(request.offset, request.length)
         return {"offset": offset, "data": base64.b64encode(data).decode()}
+
+
+def _check_free(other: v.GuestSpec, spec: v.GuestSpec) -> None:
+    """Raise HostError for what a running guest holds and another one wants."""
+    devices = set(other.passthrough) & set(spec.passthrough)
+    if devices:
+        raise HostError("busy", f"guest {other.name} has PCI device {min(devices)}")
+    ports = {nic.port for nic in other.nics} & {nic.port for nic in spec.nics}
+    if ports:
+        raise HostError("busy", f"guest {other.name} still runs with port {min(ports)}: restart it first")
