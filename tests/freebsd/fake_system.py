@@ -57,6 +57,7 @@ class FakeSystem(System):
         self._units: dict[str, int] = {}
         self.last_jid = 0
         self.signals: list[int] = []
+        self.careless = False  # somebody else ends the jail, and the kernel is lucky
 
     @property
     def stack(self) -> Stack:
@@ -95,6 +96,8 @@ class FakeSystem(System):
         return self.jails.get(name, 0)
 
     def remove_jail(self, jid: int) -> None:
+        if not self.careless:
+            assert self.stacks[jid].nodes.keys() <= self.stacks[jid].links.keys(), "panic: ng node won't die"
         self.jails = {name: other for name, other in self.jails.items() if other != jid}
         for name, link in self.stacks.pop(jid).links.items():
             # What was made on the host comes back; pairs made inside, bridges and lo0 end with the jail.
@@ -240,10 +243,10 @@ class FakeSystem(System):
         self.stacks[there].links[name] = link
 
     def _forget(self, stack: Stack, name: str) -> None:
+        """Its guard's other nodes hold one another and stay behind."""
         for other in stack.links.values():
             other.members = [member for member in other.members if member != name]
-        for node in netgraph.nodes_of(name):
-            stack.nodes.pop(node, None)
+        stack.nodes.pop(name, None)
 
     def _destroy(self, name: str) -> None:
         link = self.stack.links[name]
@@ -320,7 +323,12 @@ class FakeSystem(System):
             self.stack.programs[words[1].rstrip(":")] = words[3]
         else:
             assert words[0] == "shutdown"
-            interface = words[1][:-2]
-            for node in netgraph.nodes_of(interface):
-                self.stack.nodes.pop(node, None) if node != interface else self.stack.nodes.pop(interface, None)
+            node = words[1].rstrip(":")
+            if node not in self.stack.nodes:
+                raise Failure("failed", "ngctl: shutdown: No such file or directory (exit 71)")
+            del self.stack.nodes[node]
+            if node.endswith("g") and node[:-1] not in self.stack.nodes:
+                self.stack.nodes.pop(f"{node[:-1]}v", None)  # its last hook went
+            if node.endswith("v"):
+                self.stack.nodes.pop(node[:-1], None)
         return ""

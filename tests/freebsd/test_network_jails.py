@@ -67,7 +67,7 @@ def test_an_isolated_network(world: World) -> None:
         "0 /sbin/ifconfig -a",
         "1 /sbin/ifconfig bridge0 create",
         "1 /sbin/ifconfig epair create",
-        f"1 /sbin/ifconfig epair0a name gw0 mtu 1500 ether {names.mac('net', 'gw0')}",
+        f"1 /sbin/ifconfig epair0a ether {names.mac('net', 'gw0')} name gw0 mtu 1500",
         "1 /sbin/ifconfig epair0b name gwport0 mtu 1500",
         "1 /sbin/ifconfig lo0 up",
         "1 /sbin/ifconfig bridge0 up",
@@ -185,6 +185,7 @@ def test_a_tap_goes_to_its_guest_and_back(world: World) -> None:
     guest = world.system.make_jail("g")
     assert ports.lend(world.policy, "g.n0", guest, world.system) == "tap0"
     assert TAP in world.system.stacks[guest].links
+    assert world.stack().nodes == {}
     (found,) = world.read().ports
     assert (found.digest, found.up) == (D, False)
     world.did()
@@ -217,6 +218,8 @@ def test_a_port_is_removed_with_everything(world: World) -> None:
     ports.remove(world.system, world.policy, "g.n0", "net")
     assert world.words() == [
         f"1 /sbin/ifconfig {TAP} down",
+        f"1 /usr/sbin/ngctl shutdown {TAP}g:",
+        f"1 /usr/sbin/ngctl shutdown {TAP}v:",
         f"1 /sbin/pfctl -q -a sg/{TAP} -F rules",
         f"1 /sbin/pfctl -q -i {TAP} -F states",
         f"0 /sbin/ifconfig {TAP} -vnet 1",
@@ -231,6 +234,7 @@ def test_a_jail_that_died_is_made_again(world: World) -> None:
     world.network()
     world.port()
     world.stack().links[TAP].opened = True
+    world.system.careless = True
     world.system.remove_jail(1)
     state = world.read()
     assert (state.networks[0].missing, state.ports[0].digest) == ("jail", "")
@@ -366,6 +370,15 @@ def test_one_mtu_for_all_members(world: World) -> None:
     Network(world.system, world.policy).apply(replace(spec, mtu=1400, digest="f" * 16))
     assert {link.mtu for name, link in world.stack().links.items() if name != "lo0"} == {1400}
     assert sorted(world.stack().links["bridge0"].members) == sorted(["gwport0", TAP])
+
+
+def test_no_node_of_a_guard_is_left_to_a_jail_that_ends(world: World) -> None:
+    """Two that hold each other panic the kernel at the stack's end."""
+    world.network()
+    world.stack().nodes.update({"skp0g": ("bpf", 1), "skp0v": ("vlan", 1)})
+    Network(world.system, world.policy).remove("net")
+    assert "1 /usr/sbin/ngctl shutdown skp0g:" in world.words()
+    assert world.system.jails == {}
 
 
 def test_what_is_used_is_not_removed(world: World) -> None:

@@ -17,6 +17,7 @@ def create(kind: str, name: str, *options: str) -> list[str]:
 
 
 def change(name: str, *words: str) -> list[str]:
+    """Change an interface. "ether MAC" must come first: ifconfig takes the word for an address family."""
     return [IFCONFIG, name, *words]
 
 

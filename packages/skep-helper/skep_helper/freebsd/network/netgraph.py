@@ -3,7 +3,8 @@
 The chain on a tap: ether:lower -> vlan:nomatch, vlan:downstream -> bpf:in, bpf:out -> ether:upper. Frames of the guest
 run along it before bridge and pf see them; frames to the guest do not. ether_input takes a tag off the frame before
 netgraph; the vlan node ("setencap 2": of what comes from nomatch) puts it back, so that the program sees it. A chain
-that is half made drops everything. A tap that moves to another stack loses its chain.
+that is half made drops everything. A tap that moves to another stack loses its chain; the two other nodes hold each
+other and stay behind. They must be shut down before their stack ends, or the kernel panics ("ng node ... won't die").
 """
 
 from __future__ import annotations

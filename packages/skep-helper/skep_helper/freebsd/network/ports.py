@@ -165,6 +165,8 @@ class Port:
             return
         self.record.lent = jid
         self.records.save(self.record)
+        if where == self.network.jid:
+            self.system.enter(where, self._step_out)
         if where:
             self.system.run(ifconfig.take_back(self.interface, where))
         self.system.run(ifconfig.move(self.interface, jid))
@@ -258,12 +260,9 @@ class Port:
 
     def _set_guard(self, stack: Stack) -> None:
         wanted = netgraph.nodes_of(self.interface)
-        found = {name: node for name, node in stack.nodes.items() if name in wanted and name != self.interface}
         spec, whole = self.record.spec, all(stack.nodes.get(name) == node for name, node in wanted.items())
         if not (spec.guarded and whole):
-            for argv in netgraph.remove(self.interface):
-                if argv[-1].rstrip(":") in found:
-                    self.system.run(argv)
+            self._drop_guard(stack)
         if not spec.guarded:
             return
         if not whole:
@@ -272,9 +271,21 @@ class Port:
             self.system.run(netgraph.let_through(self.interface))
         self.system.run(netgraph.set_program(self.interface, guard.program(spec)))
 
-    def _leave(self) -> None:
+    def _drop_guard(self, stack: Stack) -> None:
+        """In the jail. Its nodes hold one another: they stay behind when their tap moves away or is destroyed."""
+        for argv in netgraph.remove(self.interface):
+            if argv[-1].rstrip(":") in stack.nodes:
+                with contextlib.suppress(Failure):  # a vlan node that has lost all others ends by itself
+                    self.system.run(argv)
+
+    def _step_out(self) -> None:
         """In the jail: down first, so that nothing is sent between the end of its guard and its own."""
         self.system.run(ifconfig.change(self.interface, "down"))
+        self._drop_guard(Stack(nodes=self.system.nodes()))
+
+    def _leave(self) -> None:
+        """In the jail: with all that is the port's there."""
+        self._step_out()
         self.system.run(pf.clear(rules.anchor(self.interface)))
         self.system.run(pf.end_states(self.interface))
 

@@ -110,7 +110,7 @@ class Router:
 
         def join() -> None:
             system.run(pf.load(pf.open_anchor(port)), pf.open_text(port).encode())
-            system.run(ifconfig.change(port, "mtu", mtu, "ether", names.mac(port), "up"))
+            system.run(ifconfig.change(port, "ether", names.mac(port), "mtu", mtu, "up"))
             if port not in system.members(names.BRIDGE):
                 system.run(ifconfig.add_member(names.BRIDGE, port))
 

@@ -253,7 +253,7 @@ def make_pair(
             break
     first = system.run([ifconfig.IFCONFIG, "epair", "create"]).decode().strip()
     second = first[:-1] + "b"
-    system.run(ifconfig.change(first, "name", ours, "mtu", str(mtu), "ether", names.mac(ours), "up"))
-    system.run(ifconfig.change(second, "name", theirs, "mtu", str(mtu), "ether", names.mac(theirs)))
+    system.run(ifconfig.change(first, "ether", names.mac(ours), "name", ours, "mtu", str(mtu), "up"))
+    system.run(ifconfig.change(second, "ether", names.mac(theirs), "name", theirs, "mtu", str(mtu)))
     system.run(ifconfig.move(theirs, jid))
     return True
