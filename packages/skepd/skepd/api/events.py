@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 
 from skepd.engine.contract import Engine, Event
@@ -43,20 +43,27 @@ class EventHub:
         """At most `limit` events after a number; none for -1."""
         return [] if after < 0 else await self._workers.call(self._read, after, limit, 0.0)
 
-    async def follow(self, after: int) -> AsyncIterator[list[Event]]:
-        """Batches of events after a number (-1: from now on); an empty batch every HEARTBEAT seconds of silence."""
+    @asynccontextmanager
+    async def following(self, after: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
+        """Batches of events after a number; an empty batch every HEARTBEAT seconds of silence.
+
+        -1: from now on. What happens once the context is entered is in them, so enter it before you tell anybody that
+        they are followed.
+        """
         self._followers += 1
         try:
             await self._start()
             assert self._latest is not None
-            position = self._latest if after < 0 else after
-            while True:
-                batch = await self._after(position)
-                if batch:
-                    position = batch[-1].number
-                yield batch
+            yield self._batches(self._latest if after < 0 else after)
         finally:
             self._followers -= 1
+
+    async def _batches(self, position: int) -> AsyncIterator[list[Event]]:
+        while True:
+            batch = await self._after(position)
+            if batch:
+                position = batch[-1].number
+            yield batch
 
     async def _after(self, position: int) -> list[Event]:
         """The next batch; waits for it at most HEARTBEAT seconds."""

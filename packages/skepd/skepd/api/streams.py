@@ -111,9 +111,10 @@ def _last_event(request: Request, after: int) -> int:
 
 
 async def _event_stream(service: Service, after: int) -> AsyncIterator[bytes]:
-    yield b": skep\n\n"
-    async for batch in service.hub.follow(after):
-        yield b"".join(map(_sse, batch)) if batch else b":\n\n"
+    async with service.hub.following(after) as batches:
+        yield b": skep\n\n"
+        async for batch in batches:
+            yield b"".join(map(_sse, batch)) if batch else b":\n\n"
 
 
 def _sse(event: Event) -> bytes:
@@ -122,12 +123,13 @@ def _sse(event: Event) -> bytes:
 
 async def _events_socket(service: Service, websocket: WebSocket) -> None:
     query: EventsQuery = await _admit(service, websocket, "viewer", EventsQuery)
-    await _accept(websocket)
-    await _first(_send_events(service, websocket, query.after), _until_closed(websocket))
+    async with service.hub.following(query.after) as batches:
+        await _accept(websocket)
+        await _first(_send_events(websocket, batches), _until_closed(websocket))
 
 
-async def _send_events(service: Service, websocket: WebSocket, after: int) -> None:
-    async for batch in service.hub.follow(after):
+async def _send_events(websocket: WebSocket, batches: AsyncIterator[list[Event]]) -> None:
+    async for batch in batches:
         for event in batch:
             await websocket.send_text(msgspec.json.encode(event).decode())
 
