@@ -92,6 +92,9 @@ class StandIn(Host):
         self.note("line", device)
         return os.dup(self._line), os.dup(self._line)
 
+    def free_line(self, device: str) -> None:
+        self.note("free", device)
+
     def destroy_vm(self, vm: str) -> None:
         self.note("destroy", vm)
 

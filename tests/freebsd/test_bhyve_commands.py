@@ -49,6 +49,7 @@ def test_a_jail_sees_its_own_devices_only() -> None:
 def test_mounts() -> None:
     assert [" ".join(command) for command in jail.mounts(G1)] == [
         "mount -t nullfs -o ro /var/run/skep/bhyve/1 /j/g1", "mount -t fdescfs fdescfs /j/g1/fd",
+        "mount -t tmpfs -o size=4m tmpfs /j/g1/tmp",
     ]  # fmt: skip
     with_agent = Jail(**{**G1.to_json(), "agent": "/var/run/skep/guests/g1/agent"})
     assert jail.mounts(with_agent)[-1] == ["mount", "-t", "nullfs", "/var/run/skep/guests/g1/agent", "/j/g1/run"]

@@ -29,7 +29,8 @@ def test_a_guest_runs_and_is_ended(lab: Lab) -> None:
     assert answer["state"]["state"] == "running"
     assert answer["state"]["pid"] == lab.runs()[0]
     lab.until(lambda: b"up\r\n" in lab.history())
-    assert lab.log() == ["destroy skep.g1", "jail skep_g_g1", "gather 7", "line /dev/nmdmskep.g1.B", "spread"]
+    line = "/dev/nmdmskep.g1.B"
+    assert lab.log() == ["destroy skep.g1", "jail skep_g_g1", f"free {line}", "gather 7", f"line {line}", "spread"]
     lab.ask("stop", timeout=0, force=True)
     record = lab.wait_end()
     assert (record["state"], record["ending"], record["pid"]) == ("stopped", "killed", 0)

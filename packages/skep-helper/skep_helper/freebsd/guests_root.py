@@ -1,4 +1,6 @@
-"""The file system that guests' bhyve sees: bhyve, its libraries and nothing else, one copy for all guests.
+"""The file system that guests' bhyve sees: what bhyve needs and nothing else, one copy for all guests.
+
+bhyve has its ACPI tables compiled by iasl, which it starts by the shell, before it gives up all rights (capsicum(4)).
 
 RUN/bhyve/KEY/, where the key follows from the files, so that a new bhyve gets a new copy while guests go on in the old
 one. Its empty folders are where each guest's own parts are mounted (bhyve.jail).
@@ -16,16 +18,17 @@ from ..policy import Policy
 from ..run import run
 
 BHYVE = "/usr/sbin/bhyve"
+PROGRAMS = (BHYVE, "/usr/sbin/iasl", "/bin/sh")
 _LOADER = "/libexec/ld-elf.so.1"
 # The guest's clock may be the host's local time.
 _TIME = "/etc/localtime"
 _FOLDERS = ("dev", "fd", "run", "tmp")
 
 
-def prepare(policy: Policy, bhyve: str = BHYVE) -> str:
+def prepare(policy: Policy) -> str:
     """The folder, made when there is none. Raises OSError, Failure."""
-    listed = run(["ldd", "-f", "%p\\n", bhyve]).decode(errors="replace")
-    files = [bhyve, _LOADER, *libraries(listed), *([_TIME] if os.path.exists(_TIME) else [])]
+    listed = run(["ldd", "-f", "%p\\n", *PROGRAMS]).decode(errors="replace")
+    files = [*PROGRAMS, _LOADER, *libraries(listed), *([_TIME] if os.path.exists(_TIME) else [])]
     return build(f"{policy.run}/bhyve", files)
 
 

@@ -100,7 +100,7 @@ class Driver:
             raise GuardError("busy", str(self._state["message"]))
         try:
             self.host.destroy_vm(vm)
-            self._state["jail"] = self.host.make_jail(self._jail)
+            self._make_jail()
         except GuardError as error:
             self._finish("error", error.message)
             raise
@@ -166,10 +166,7 @@ class Driver:
         """One run of bhyve, up to the moment when its guest runs."""
         launch, where = self._launch, self._jail
         self._tail = b""
-        number = self.host.find_jail(where)
-        if not number:
-            self._attach(-1, -1)  # a line of a jail that is gone is invisible to the next
-            number = self.host.make_jail(where)
+        number = self.host.find_jail(where) or self._make_jail()
         self._state["jail"] = number
         if where.agent:
             remove(f"{where.agent}/agent.sock")
@@ -189,6 +186,14 @@ class Driver:
             os.close(started.gate)
             os.close(started.ready)
         yield from self._come_up()
+
+    def _make_jail(self) -> int:
+        """And see to it that its serial line can be made in it: one of another jail or of the host is invisible."""
+        number = self.host.make_jail(self._jail)
+        self._state["jail"] = number
+        self._attach(-1, -1)
+        self.host.free_line(line.device(self._folder.guest, "B"))
+        return number
 
     def _let_go(self, started: process.Started) -> Task:
         """Once the serial line is open here and the pid is recorded, bhyve may run."""

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ...guard import protocol
 from ...guard.protocol import GuardError
 from . import jail as jails
 from . import line, process, taps
@@ -54,6 +55,14 @@ class Host:
 
     def open_line(self, device: str) -> tuple[int, int]:
         return line.open_line(device)
+
+    def free_line(self, device: str) -> None:
+        """Have the kernel forget a line that nobody uses, for instance one that somebody looked up on the host: closing
+        the last end does it."""
+        try:
+            os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
+        except OSError as error:
+            raise GuardError("failed", f"{device}: {error.strerror}; is nmdm(4) loaded?") from None
 
     def destroy_vm(self, vm: str) -> None:
         """Give back what a VM holds, also one whose bhyve was killed; repeatable. Never of a bhyve that lives: that
@@ -107,12 +116,10 @@ class Host:
 
     def connect(self, number: int, port: int) -> socket.socket:
         """A connection to 127.0.0.1 within a jail's stack. Raises GuardError(busy) when nobody accepts it."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             inside(number, lambda: _send_connection(theirs, port))
-            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
-        if not descriptors:
-            raise GuardError("failed", "the screen's connection was lost on the way")
+            _, descriptors = protocol.receive(ours)
         return socket.socket(fileno=descriptors[0])
 
 
@@ -166,5 +173,7 @@ def _address(text: str) -> bytes:
 
 
 def _send_connection(channel: socket.socket, port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10.0) as connection:
-        socket.send_fds(channel, [b"c"], [connection.fileno()])
+    """Without a look at names, which would import modules that the jail does not have."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        connection.connect(("127.0.0.1", port))
+        protocol.send(channel, {}, [connection.fileno()])

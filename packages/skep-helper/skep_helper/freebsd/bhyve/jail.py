@@ -50,9 +50,11 @@ def rules(jail: Jail) -> list[Command]:
 
 
 def mounts(jail: Jail) -> list[Command]:
-    """Its root, and in it: the files that bhyve is given as open descriptors (fdescfs), the agent's socket."""
+    """Its root, and in it: the files that bhyve is given as open descriptors (fdescfs), room for the ACPI tables that
+    it has compiled, the agent's socket."""
     found = [["mount", "-t", "nullfs", "-o", "ro", jail.shared, jail.root]]
     found.append(["mount", "-t", "fdescfs", "fdescfs", f"{jail.root}/fd"])
+    found.append(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", f"{jail.root}/tmp"])  # noqa: S108 - its own
     if jail.agent:
         found.append(["mount", "-t", "nullfs", jail.agent, f"{jail.root}/run"])
     return found

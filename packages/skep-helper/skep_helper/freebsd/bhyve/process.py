@@ -6,6 +6,7 @@ What only FreeBSD has is reached through libc when it is called, so that the mod
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import resource
@@ -144,12 +145,12 @@ def spawn(launch: dict[str, Any], files: Sequence[int], errors: int, jail: int) 
 
 def _look_up(line: str) -> None:
     """Make the serial line's device. One that was first looked up on the host, or in a jail that is gone, belongs there
-    and is invisible here; the latter goes away a moment after its last end was closed."""
+    and is invisible here; it goes away a moment after its last end was closed (Host.free_line)."""
     for _ in range(_LOOKS):
         if os.path.exists(line):
             return
         time.sleep(_PAUSE)
-    os.stat(line)
+    raise OSError(errno.EBUSY, f"something on the host uses the serial line (fstat {line}), end it first")
 
 
 def enter_jail(jail: int) -> None:
