@@ -193,14 +193,14 @@ def test_no_descriptor_stays_open(lab: Lab, client: HelperClient) -> None:
         return len(os.listdir(f"/proc/{lab.process.pid}/fd"))
 
     client.perform([disk("quick")])
-    before, own = count(), len(os.listdir("/proc/self/fd"))
+    before, own = count(), set(os.listdir("/proc/self/fd"))
     for _ in range(20):
         os.close(client.open(OpenScreen(guest="files"))[1])
         client.perform([disk("opens")])
         with pytest.raises(HostError):
             client.perform([OpenScreen(guest="a")] * (wire.MOST_DESCRIPTORS + 1))
     wait_for(lambda: count() == before, "the helper's descriptors are closed")
-    assert len(os.listdir("/proc/self/fd")) == own
+    assert set(os.listdir("/proc/self/fd")) <= own, "what former tests left may close meanwhile, nothing may be added"
 
 
 def test_surplus_descriptors_are_closed_and_the_request_refused(lab: Lab) -> None:
