@@ -69,6 +69,24 @@ def test_qemu_holds_no_more_than_it_needs(site: Lab, shell: socket.socket) -> No
     }  # fmt: skip
 
 
+def test_variables_that_a_power_loss_cut_short_are_made_anew(site: Lab) -> None:
+    """They have their name before they are on disk, so that QEMU starts meanwhile."""
+    site.start("cut")
+    site.do(StopGuest(guest="cut", timeout=0))
+    path = site.policy.pool / "guests/cut/uefi-vars.fd"
+    whole = path.read_bytes()
+    assert whole[40:44] == b"_FVH"
+    for length in (0, 40, len(whole) - 4096):
+        os.truncate(path, length)
+        site.start("cut")
+        site.do(StopGuest(guest="cut", timeout=0))
+        assert path.stat().st_size == len(whole)
+    path.write_bytes(whole[:-1] + b"x")
+    site.start("cut")
+    site.do(StopGuest(guest="cut", timeout=0))
+    assert path.read_bytes()[-1:] == b"x", "whole ones are kept"
+
+
 def test_console_has_one_writer_and_many_readers(site: Lab, shell: socket.socket) -> None:
     with site.open(OpenConsole(guest="long", writer=False)) as reader:
         with pytest.raises(Failure, match="take it over") as refused:

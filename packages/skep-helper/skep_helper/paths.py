@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -137,13 +137,46 @@ class Folder:
 
         durable: False leaves it to the caller to sync this folder; until then it may be the old one.
         """
+        temporary, descriptor = self._fill(name, data, mode)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self.rename(temporary, self, name, durable=durable)
+
+    def write_ahead(self, name: str, data: bytes, mode: int = 0o600) -> Callable[[], None]:
+        """Replace a file at once. What is returned must be called, once: it waits until the content is on disk.
+
+        A power loss before that may leave a part of it, so whoever uses the file later must be able to tell. This
+        folder is left to the caller to sync.
+        """
+        temporary, descriptor = self._fill(name, data, mode)
+
+        def settle() -> None:
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+        try:
+            self.rename(temporary, self, name, durable=False)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return settle
+
+    def _fill(self, name: str, data: bytes, mode: int) -> tuple[str, int]:
+        """A new file with this content beside the one of this name: its name, and a descriptor of it."""
         temporary = f".{name}.new"
         self.remove(temporary, durable=False)
-        with os.fdopen(self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        self.rename(temporary, self, name, durable=durable)
+        descriptor = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with open(descriptor, "wb", closefd=False) as stream:
+                stream.write(data)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return temporary, descriptor
 
     def status(self, name: str) -> os.stat_result | None:
         """The entry itself (a link is not followed), None when there is none."""

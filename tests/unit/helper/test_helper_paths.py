@@ -132,6 +132,11 @@ def test_everything_is_durable_when_it_returns(tmp_path: Path, monkeypatch: pyte
         assert seen()[-3:] == ["mkdir root", "fsync root", f"fsync {tmp_path.name}"]
         root.write("file", b"data")
         assert seen() == ["fsync .file.new", "rename .file.new", "fsync root"]
+        settle = root.write_ahead("file", b"other")
+        assert seen() == ["rename .file.new"]
+        assert root.read("file") == b"other"
+        settle()
+        assert seen() == ["fsync file"]
         with root.make("target") as target:
             assert seen() == ["mkdir target", "fsync target", "fsync root"]
             root.rename("file", target, "moved")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..guard import state
 from ..guard.home import medium_key
 from ..handlers import Failure
+from ..meanwhile import Meanwhile
 from ..paths import Folder
 from ..policy import Policy
 from ..vocabulary.guest import GuestSpec, MediaDevice
@@ -46,13 +47,16 @@ def media_sources(policy: Policy, media: tuple[MediaDevice, ...], detached: list
 class Opener:
     """Opens what the keys of ``command.keys`` name. A context manager that closes what it opened.
 
-    paths: what the descriptors are, by key, for the readable configuration.
+    paths: what the descriptors are, by key, for the readable configuration. meanwhile: takes what waits for the disk.
     """
 
-    def __init__(self, policy: Policy, folder: Folder, spec: GuestSpec, open_port: TapOpener = open_tap) -> None:
+    def __init__(
+        self, policy: Policy, folder: Folder, spec: GuestSpec, meanwhile: Meanwhile, open_port: TapOpener = open_tap
+    ) -> None:
         self._policy = policy
         self._folder = folder
         self._spec = spec
+        self._meanwhile = meanwhile
         self._open_port = open_port
         self._runtime = state.Folder(str(policy.run), spec.name)
         self.descriptors: list[int] = []
@@ -91,9 +95,18 @@ class Opener:
         return firmware.open_code(self._spec.secure_boot)
 
     def _open_vars(self, key: str, name: str) -> int:
-        if not self._folder.exists(layout.VARS):
-            self._folder.write(layout.VARS, firmware.read_vars(self._spec.secure_boot), durable=False)
+        """Made anew when there are none, or when the power failed while they were first written."""
+        if not self._has_vars():
+            self._meanwhile.add(self._folder.write_ahead(layout.VARS, firmware.read_vars(self._spec.secure_boot)))
         return self._open_file(key, self._folder, layout.VARS, os.O_RDWR)
+
+    def _has_vars(self) -> bool:
+        try:
+            descriptor = self._folder.open(layout.VARS)
+        except FileNotFoundError:
+            return False
+        with os.fdopen(descriptor, "rb") as stream:
+            return firmware.is_whole(stream.read(firmware.HEAD), os.fstat(descriptor).st_size)
 
     def _open_disk(self, key: str, name: str) -> int:
         record = _disk_record(self._folder, name)

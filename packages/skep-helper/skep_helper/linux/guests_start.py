@@ -12,6 +12,7 @@ from ..guard.home import DETACHED, medium_key, read_json
 from ..guard.readings import readings, to_reading
 from ..guard.requests import SERIAL
 from ..handlers import Context, Failure
+from ..meanwhile import Meanwhile
 from ..paths import Folder
 from ..policy import Policy
 from ..vocabulary.guest import GuestReading, GuestSpec, StartGuest
@@ -40,10 +41,11 @@ def _start(policy: Policy, spec: GuestSpec, folder: state.Folder, lock: int) -> 
     with layout.held_guest(policy, spec.name, shared=True) as home:
         if home.exists(layout.ROLLBACK):
             raise Failure("busy", f"guest {spec.name}: a rollback of its disks is under way; finish it first")
-        with Opener(policy, home, spec) as opener:
-            launch = _prepare(policy, spec, home, opener)
+        with Meanwhile() as meanwhile, Opener(policy, home, spec, meanwhile) as opener:
+            launch = _prepare(policy, spec, home, opener, meanwhile)
             make_pipes(folder, launch["uid"])
             message = {"guest": spec.name, "launch": launch}
+            meanwhile.begin()
             return to_reading(client.spawn(policy, message, [lock, *opener.descriptors]))
 
 
@@ -60,7 +62,7 @@ def _check(policy: Policy, spec: GuestSpec) -> None:
         raise Failure("full", f"{needs}: stop another one, or give it less")
 
 
-def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> dict[str, Any]:
+def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener, meanwhile: Meanwhile) -> dict[str, Any]:
     """Open everything and say how the guard is to start QEMU."""
     detached = home_files.still_detached(policy, spec, home)
     disks = disk_sources(policy, home, spec)
@@ -73,11 +75,10 @@ def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener) -> d
     machine = command.Machine(qemu=firmware.QEMU, accelerator=accelerator, disks=disks, media=media, numbers=numbers)
     argv = command.render(spec, machine)
     home.make(SERIAL, durable=False).close()
-    uid = _uid(policy, spec.name, home)
-    home_files.write_copy(
-        policy, home, command.describe(argv, {numbers[key]: path for key, path in opener.paths.items()})
-    )
-    home.sync()  # all that the first start makes here
+    uid = _uid(policy, spec.name, home, meanwhile)
+    copy = command.describe(argv, {numbers[key]: path for key, path in opener.paths.items()})
+    meanwhile.add(lambda: home_files.write_copy(policy, home, copy))
+    meanwhile.add(home.sync)  # all that the first start makes here
     guests_passthrough.lend(spec.passthrough, uid)
     groups = guests_kvm.groups() if accelerator == "kvm" else []
     record = _record(spec, home, accelerator, uid)
@@ -104,9 +105,10 @@ def _record(spec: GuestSpec, home: Folder, accelerator: str, uid: int) -> dict[s
     }  # fmt: skip
 
 
-def _uid(policy: Policy, guest: str, home: Folder) -> int:
+def _uid(policy: Policy, guest: str, home: Folder, meanwhile: Meanwhile) -> int:
     recorded = int(read_json(home, VMM, {}).get("uid", 0))
     uid = guests_uids.claim(policy, guest, recorded)
     if uid != recorded:
-        home.write(VMM, json.dumps({"uid": uid}).encode(), durable=False)
+        data = json.dumps({"uid": uid}).encode()
+        meanwhile.add(lambda: home.write(VMM, data, durable=False))
     return uid
