@@ -11,6 +11,9 @@ import click
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 EMPTY = "-"
+SIZES = ("memory", "size", "allocated", "free", "total", "used")
+MOMENTS = ("created", "ended", "started", "time")
+"""Keys whose numbers are bytes, or seconds since the epoch."""
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
@@ -55,28 +58,30 @@ def record(value: Any) -> None:
     click.echo("\n".join(_lines(value, "")))
 
 
-def _lines(value: Any, indent: str) -> Iterable[str]:
+def _lines(value: Any, indent: str, under: str = "") -> Iterable[str]:
     if isinstance(value, dict):
         width = max((len(key) for key in value), default=0)
         for key, item in value.items():
             if isinstance(item, dict) and item:
                 yield f"{indent}{key}"
-                yield from _lines(item, indent + "  ")
+                yield from _lines(item, indent + "  ", key)
             elif isinstance(item, list) and any(isinstance(entry, dict) for entry in item):
                 for entry in item:
                     yield f"{indent}{key}"
-                    yield from _lines(entry, indent + "  ")
+                    yield from _lines(entry, indent + "  ", key)
             else:
-                yield f"{indent}{key.ljust(width)}  {cell(_readable(key, item))}"
+                yield f"{indent}{key.ljust(width)}  {cell(_readable(key, item, under))}"
 
 
-def _readable(key: str, value: Any) -> Any:
+def _readable(key: str, value: Any, under: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
-    if key in ("memory", "size", "allocated", "free", "total", "used"):
+    if key in SIZES or under == "memory":
         return size(value)
-    if key in ("created", "ended", "started", "time"):
+    if key in MOMENTS or key.endswith("_started"):
         return moment(value)
+    if key.endswith("_uptime"):
+        return duration(value)
     return value
 
 
