@@ -1,6 +1,6 @@
 # Works in GNU make and in bmake. `make up` and `make test` are all that a new user needs; the rest is for developers.
 .POSIX:
-.PHONY: up down purge test lint test-net test-all conformance soak bench env docs
+.PHONY: up down purge test lint test-net test-zfs conformance soak bench env docs
 
 PLATFORM = sim
 
@@ -21,6 +21,9 @@ lint:
 
 test-net:
 	@sh tools/test.sh net
+
+test-zfs:
+	@sh tools/test.sh zfs
 
 conformance:
 	@SKEP_CONFORMANCE=$(PLATFORM) sh tools/test.sh conformance

@@ -10,7 +10,7 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -- "$@"; fi; }
 
 packages() {
     missing=""
-    for name in $(cat tools/test-packages); do
+    for name in $(cat "$@"); do
         dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing="$missing $name"
     done
     [ -z "$missing" ] && return
@@ -32,7 +32,7 @@ lint() {
     ruff check .
     ruff format --check --quiet .
     mypy
-    MYPYPATH=tools mypy tools/appliance
+    MYPYPATH=tools mypy tools/appliance tools/kernel_guest tools/test_net.py tools/test_zfs.py
     lint-imports
 }
 
@@ -40,7 +40,10 @@ if [ "$part" = conformance ] && [ "$(uname)" != Linux ]; then
     # A bare Python 3.11: nothing is installed for this.
     exec env PYTHONPATH=packages/skep-helper:packages/skepd:packages/skep python3.11 -m tests.conformance
 fi
-packages
+case $part in
+    zfs) packages tools/test-packages tools/test-zfs-packages ;;
+    *) packages tools/test-packages ;;
+esac
 environment
 case $part in
     lint) lint ;;
@@ -51,11 +54,12 @@ case $part in
         ;;
     conformance) python -m pytest tests/conformance ;;
     net) python tools/test_net.py ;;
+    zfs) python tools/test_zfs.py ;;
     soak) SKEP_HOSTILE_REQUESTS=1000000 SKEP_SOAK=1 python -m pytest --timeout 0 tests/soak tests/unit/helper/test_hostile.py ;;
     bench) as_root env PATH="$PATH" "$(command -v python)" bench/run.py ;;
     docs)
         python -m skepd.model.reference > docs/site-toml.md
         python -m skepd.api.openapi > docs/openapi.json
         ;;
-    *) echo "usage: test.sh [test|lint|net|conformance|soak|bench|docs]" >&2; exit 64 ;;
+    *) echo "usage: test.sh [test|lint|net|zfs|conformance|soak|bench|docs]" >&2; exit 64 ;;
 esac

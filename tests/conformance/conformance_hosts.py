@@ -5,7 +5,8 @@ Nothing here knows a platform: a helper is started by its command line, with a p
 SKEP_CONFORMANCE: `sim` for the simulated host alone, the platform's name (`linux`, `freebsd`) for this machine alone;
 unset: the simulated one, and this machine too if we are root. SKEP_HELPER: the socket of a helper that runs already
 (a Skep that is in use should not be one: the suite makes and removes guests and networks whose names begin with
-`conform`).
+`conform`). SKEP_CONFORMANCE_POOL: where the helper that is started keeps guests and images, instead of a temporary
+folder.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SIM = "sim"
 _PATIENCE = 120.0
 _WANTED = os.environ.get("SKEP_CONFORMANCE", "")
 _SOCKET = os.environ.get("SKEP_HELPER", "")
+_POOL = os.environ.get("SKEP_CONFORMANCE_POOL", "")
 
 
 def hosts() -> tuple[str, ...]:
@@ -98,7 +100,8 @@ def _serving(folder: Path) -> Iterator[Path]:
 def _policy(folder: Path) -> str:
     user = pwd.getpwnam("nobody")
     first = 700_000 + random.randrange(1000) * 100
-    lines = [f'{name} = "{folder / name}"' for name in ("pool", "run", "log")]
+    places = {"pool": _POOL or folder / "pool", "run": folder / "run", "log": folder / "log"}
+    lines = [f'{name} = "{place}"' for name, place in places.items()]
     lines += [f'user = "{user.pw_name}"', f'group = "{grp.getgrgid(user.pw_gid).gr_name}"']
     lines += [f"guest_uids = [{first}, {first + 99}]", 'interface_prefix = "skc"']
     return "\n".join([*lines, ""])
