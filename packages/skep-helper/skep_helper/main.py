@@ -75,7 +75,7 @@ def allow_descriptors() -> None:
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     try:
-        allowed = policy.load(options.policy)
+        allowed = policy.load(options.policy, platforms.defaults())
         uid, gid = user_of(allowed)
         # hashlib then uses Python's own SHA-256: 4 MB of OpenSSL less in every process of the root side.
         sys.modules.setdefault("_hashlib", None)  # type: ignore[arg-type]

@@ -18,10 +18,11 @@ from typing import Any
 from . import log
 from .handlers import Handler
 from .outcome import outcome_of
-from .policy import Policy
+from .policy import Policy, parse
 from .vocabulary import Feature
 
-# How sys.platform begins -> the package that has NAME, DRIVER (of its VMM, for guards), modules() and boot_id().
+# How sys.platform begins -> the package that has NAME, DRIVER (of its VMM, for guards), PLACES (defaults of the policy
+# by key), modules() and boot_id().
 PACKAGES = {"linux": "skep_helper.linux", "freebsd": "skep_helper.freebsd"}
 
 
@@ -96,6 +97,11 @@ def load() -> Platform:
 def driver() -> str:
     """The module of guard.driver's Driver on this platform; raises LookupError."""
     return str(_package().DRIVER)
+
+
+def defaults() -> Policy:
+    """The policy of this platform where its file says nothing; raises LookupError."""
+    return parse(_package().PLACES)
 
 
 def _package() -> Any:

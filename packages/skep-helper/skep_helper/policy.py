@@ -9,7 +9,7 @@ import re
 import stat
 import tomllib
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +46,30 @@ class Policy:
     """Bytes that all guests together may have; 0: what the host has."""
 
 
-def load(path: Path) -> Policy:
-    """Read a policy; raises Rejected when it is not root's alone to write, or not understood."""
+def load(path: Path, defaults: Policy = Policy()) -> Policy:
+    """Read a policy; raises Rejected when it is not root's alone to write, or not understood.
+
+    defaults: the platform's, for what the file does not say.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:
         status = os.fstat(stream.fileno())
         if status.st_uid != 0 or stat.S_IMODE(status.st_mode) & 0o022:
             raise Rejected(f"{path}: must belong to root and be writable by nobody else (chown root, chmod 644)")
         try:
-            return parse(tomllib.load(stream))
+            return parse(tomllib.load(stream), defaults)
         except (tomllib.TOMLDecodeError, Rejected) as error:
             raise Rejected(f"{path}: {error}") from None
 
 
-def parse(table: dict[str, Any]) -> Policy:
+def parse(table: dict[str, Any], defaults: Policy = Policy()) -> Policy:
     known = {field.name: field for field in fields(Policy)}
     arguments: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
             raise Rejected(f"unknown key {key!r}; known are {', '.join(known)}")
         arguments[key] = _convert(key, known[key].default, value)
-    policy = Policy(**arguments)
+    policy = replace(defaults, **arguments)
     _check(policy)
     return policy
 

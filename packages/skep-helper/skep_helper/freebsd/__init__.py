@@ -9,6 +9,7 @@ from ..run import run
 
 NAME = "freebsd"
 DRIVER = "skep_helper.freebsd.bhyve.driver"
+PLACES = {"pool": "/var/db/skep/pool", "run": "/var/run/skep", "log": "/var/log/skep"}
 _MODULES = ("guests", "network")
 
 

@@ -7,6 +7,7 @@ from types import ModuleType
 
 NAME = "linux"
 DRIVER = "skep_helper.linux.qemu.driver"
+PLACES = {"pool": "/var/lib/skep/pool", "run": "/run/skep", "log": "/var/log/skep"}
 _MODULES = ("storage", "guests", "network")
 
 

@@ -22,7 +22,8 @@ from skepd.host import Host, HostError
 from skepd.images.options import Options
 from skepd.images.pull import pull
 from skepd.model.facts import HostFacts
-from skepd.platform.linux.facts import read_facts
+from skepd.platform.here import here
+from skepd.platform.places import Places
 from skepd.platform.sim import SimHost
 from skepd.platform.sim.files import SimFiles
 
@@ -32,7 +33,12 @@ log = logging.getLogger("skepd")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    try:
+        places = here().places
+    except LookupError as error:
+        print(f"skepd: {error}", file=sys.stderr)  # noqa: T201
+        return EX_CONFIG
+    options = _parser(places).parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         engine = Engine(_simulated(options) if options.simulate else _real(options))
@@ -55,15 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(places: Places) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="skepd", description="The engine of Skep: keeps a host as its definitions say."
     )
-    parser.add_argument("--state", type=Path, default=Path("/var/lib/skep/state"), help="definitions and journals")
-    parser.add_argument("--pool", type=Path, default=Path("/var/lib/skep/pool"), help="as in the helper's policy")
-    parser.add_argument("--socket", type=Path, default=Path("/run/skepd/skepd.sock"), help="where the API listens")
-    parser.add_argument("--helper", type=Path, default=Path("/run/skep/helper.sock"), help="skep-helper's socket")
-    parser.add_argument("--allowed-signers", type=Path, default=Path("/etc/skep/allowed-signers"), help="of images")
+    parser.add_argument("--state", type=Path, default=places.state, help="definitions and journals")
+    parser.add_argument("--pool", type=Path, default=places.pool, help="as in the helper's policy")
+    parser.add_argument("--socket", type=Path, default=places.socket, help="where the API listens")
+    parser.add_argument("--helper", type=Path, default=places.helper, help="skep-helper's socket")
+    parser.add_argument("--allowed-signers", type=Path, default=places.signers, help="of images")
     parser.add_argument("--uplink", action="append", default=[], help="of the simulated host: an interface (repeat)")
     parser.add_argument("--group", default="skep", help="whose members administer this host")
     parser.add_argument("--gateway-user", default="skepgw", help="may connect, but has no rights of its own")
@@ -84,7 +90,7 @@ def _real(options: argparse.Namespace) -> Settings:
     for name in FOLDERS:
         (options.state / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     connect = partial(HelperClient, options.helper)
-    return _settings(options, DiskFiles(), connect, read_facts, options.state / "index.sqlite")
+    return _settings(options, DiskFiles(), connect, here().read_facts, options.state / "index.sqlite")
 
 
 def _simulated(options: argparse.Namespace) -> Settings:

@@ -18,6 +18,8 @@ import uvicorn
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 from skepd.api.watchful import WatchfulH11
+from skepd.platform.here import here
+from skepd.platform.places import Places
 
 from .app import Gateway
 from .certificates import CertificateError, ensure
@@ -33,7 +35,11 @@ class Refused(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; returns an exit code of sysexits(3)."""
-    options = _parser().parse_args(arguments)
+    try:
+        options = _parser(here().places).parse_args(arguments)
+    except LookupError as error:
+        print(f"skep-gateway: {error}", file=sys.stderr)  # noqa: T201
+        return CONFIGURATION
     logging.basicConfig(level=logging.INFO, format="skep-gateway: %(message)s", stream=sys.stderr)
     try:
         run(options)
@@ -165,10 +171,10 @@ def _names(addresses: list[tuple[str, int]], more: list[str] | None) -> set[str]
     return names | {name for name in (socket.gethostname(),) if name}
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(places: Places) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skep-gateway", description="TLS and tokens in front of skepd.")
     parser.add_argument("--listen", action="append", metavar="ADDRESS:PORT", help="repeatable; 127.0.0.1:8443")
-    parser.add_argument("--socket", type=Path, default=Path("/run/skepd/skepd.sock"), help="skepd's socket")
+    parser.add_argument("--socket", type=Path, default=places.socket, help="skepd's socket")
     parser.add_argument("--state", type=Path, default=Path("/var/db/skep-gateway"), help="own CA and certificate")
     parser.add_argument("--name", action="append", help="name or address for the certificate; repeatable")
     parser.add_argument("--certificate", type=Path, help="the administrator's certificate chain (PEM)")

@@ -1,0 +1,32 @@
+"""The platform that this process runs on: the one place that chooses, as late as it is asked."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from skep_helper.vocabulary import HelloReading
+
+from skepd.model.facts import HostFacts
+
+from .places import Places
+
+PACKAGES = {"linux": "skepd.platform.linux", "freebsd": "skepd.platform.freebsd"}
+"""How sys.platform begins -> the package that has PLACES, and a module `facts` with read_facts(hello)."""
+
+
+@dataclass(frozen=True)
+class Here:
+    places: Places
+    read_facts: Callable[[HelloReading], HostFacts]
+
+
+def here(name: str = sys.platform) -> Here:
+    """Raises LookupError on a platform that Skep does not know."""
+    for prefix, package in PACKAGES.items():
+        if name.startswith(prefix):  # freebsd14 is freebsd
+            facts = importlib.import_module(f"{package}.facts")
+            return Here(importlib.import_module(package).PLACES, facts.read_facts)
+    raise LookupError(f"Skep does not know the platform {name}; it runs on {', '.join(PACKAGES)}")
