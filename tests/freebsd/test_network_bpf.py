@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
+import network_forgeries as frames
+import network_frames as f
 import pytest
 from bpf_interpreter import run, validate
 from hypothesis import given
@@ -14,10 +15,6 @@ from skep_helper.freebsd.network import bpf, guard
 from skep_helper.freebsd.network.bpf import All, Any, Field, Instruction, Program
 from skep_helper.vocabulary import PortSpec, Rejected
 from skep_helper.vocabulary.network import AddressPair
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "linux"))
-import network_frames as f
-import test_network_guard as frames
 
 D = "0123456789abcdef"
 PORT = PortSpec(

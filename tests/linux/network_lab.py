@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import select
 import shutil
 import socket
 import struct
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import network_frames as f
+from network_guest import SAFETY, Guest
 from skep_helper.handlers import Context
 from skep_helper.linux.network import HANDLERS, names
 from skep_helper.linux.network.taps import open_tap
@@ -36,11 +36,9 @@ from skep_helper.vocabulary import (
 )
 
 DIGEST = "0123456789abcdef"
-_VNET_HEADER = 10
+VNET_HEADER = 10
 _EVERY_TYPE = 3
 _SOL_PACKET, _PACKET_AUXDATA, _TAG_VALID = 263, 8, 0x10
-_SAFETY = 10.0
-"""Seconds after which a frame that must come counts as lost; nothing is asserted about time."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _serial = itertools.count()
 
@@ -60,83 +58,13 @@ def own_stack() -> Iterator[None]:
         os.close(before)
 
 
-class Guest:
-    """A guest: reads and writes frames on the tap of its port."""
-
-    def __init__(self, descriptor: int, spec: PortSpec) -> None:
-        self.descriptor = descriptor
-        self.spec = spec
-        self.mac = spec.mac
-        self.address = next((a for a in spec.addresses if ":" not in a), "")
-        self.address6 = next((a for a in spec.addresses if ":" in a), "")
-
-    def send(self, *frames: bytes) -> None:
-        for frame in frames:
-            os.write(self.descriptor, bytes(_VNET_HEADER) + frame)
-
-    def receive(self) -> bytes:
-        """The next frame; fails when none comes."""
-        ready, _, _ = select.select([self.descriptor], [], [], _SAFETY)
-        assert ready, f"{self.spec.name} received nothing"
-        return os.read(self.descriptor, 70_000)[_VNET_HEADER:]
-
-    def until(self, mark: bytes, answer: bool = False) -> list[bytes]:
-        """Every frame up to the one that holds mark, that one included; answer: who asks for the guest's address."""
-        frames = []
-        while True:
-            frame = self.receive()
-            if answer:
-                self.send(*f.answers(frame, self.mac, self.spec.addresses))
-            frames.append(frame)
-            if mark in frame:
-                return frames
-
-    def ask(self, question: bytes, mark: bytes) -> bytes:
-        """The first frame that holds mark. Asks again every second, as clients do: a server may still be starting."""
-        for _ in range(30):
-            self.send(question)
-            while select.select([self.descriptor], [], [], 1.0)[0]:
-                frame = self.receive()
-                if mark in frame:
-                    return frame
-        raise AssertionError(f"{self.spec.name} was not answered")
-
-    def drain(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.read(self.descriptor, 70_000)
-
-    def udp(self, to: Guest, data: bytes, source: int = 1000, destination: int = 2000, version: int = 4) -> bytes:
-        """A datagram to another guest of the network."""
-        if version == 4:
-            ends = (self.address, to.address)
-            packet = f.ipv4(*ends, f.UDP, f.udp(*ends, source, destination, data))
-            return f.ether(self.mac, to.mac, f.IPV4, packet)
-        ends = (self.address6, to.address6)
-        packet = f.ipv6(*ends, f.UDP, f.udp(*ends, source, destination, data))
-        return f.ether(self.mac, to.mac, f.IPV6, packet)
-
-    def tcp(
-        self, to: Guest, flags: int, data: bytes = b"", source: int = 1000, destination: int = 2000,
-        sequence: int = 1, ack: int = 1,
-    ) -> bytes:  # fmt: skip
-        ends = (self.address, to.address)
-        segment = f.tcp(*ends, source, destination, flags, sequence, ack, data)
-        return f.ether(self.mac, to.mac, f.IPV4, f.ipv4(*ends, f.TCP, segment))
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
 class Wire:
     """The far end of an interface of the host: reads and writes frames on it."""
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERY_TYPE))
         self._socket.bind((interface, _EVERY_TYPE))
-        self._socket.settimeout(_SAFETY)
+        self._socket.settimeout(SAFETY)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         self.seen = b""
         """Everything that came in so far."""
@@ -198,7 +126,7 @@ class Lab:
             name=f"{network.name}.n{number}", network=network.name, digest=DIGEST, rules_digest=DIGEST, **known
         )
         self.do(ApplyPort(port=spec))
-        guest = Guest(open_tap(self.policy, spec.name), spec)
+        guest = Guest(open_tap(self.policy, spec.name), spec, VNET_HEADER)
         self.guests.append(guest)
         self.wait_forwarding(spec)
         return guest
