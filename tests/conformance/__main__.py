@@ -19,7 +19,7 @@ _ROOT = _HERE.parent.parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent), *(str(_ROOT / "packages" / name) for name in ("skep-helper", "skepd"))]
 
 from conformance_hosts import SIM, connected, helper, hosts  # noqa: E402
-from conformance_lab import variants_of  # noqa: E402
+from conformance_lab import Lacking, runs_on, variants_of  # noqa: E402
 
 Test = tuple[str, Callable[..., None], dict[str, Any]]
 
@@ -39,22 +39,32 @@ def tests() -> Iterator[Test]:
 def main(word: str = "") -> int:
     chosen = [test for test in tests() if word in test[0]]
     failed: list[str] = []
+    skipped: list[str] = []
+    count = 0
     with ExitStack() as stack:
         for name in hosts():
             path = None if name == SIM else stack.enter_context(helper())
             for shown, function, arguments in chosen:
+                if not runs_on(function, name):
+                    continue
+                count += 1
                 print(f"{name}: {shown}", end=" ... ", flush=True)
                 try:
                     with connected(name, path) as host:
                         function(host, **arguments)
+                except Lacking as reason:
+                    print(f"skipped: {reason}")
+                    skipped.append(f"{name}: {shown} ({reason})")
                 except Exception:
                     print("FAILED")
                     traceback.print_exc()
                     failed.append(f"{name}: {shown}")
                 else:
                     print("passed")
-    print(f"{len(chosen)} tests on {', '.join(hosts())}: {len(failed)} failed", *failed, sep="\n  ")
-    return 1 if failed or not chosen else 0
+    print(f"{count} tests on {', '.join(hosts())}: {len(failed)} failed, {len(skipped)} skipped")
+    for word, tests_of_it in (("failed", failed), ("skipped", skipped)):
+        print(*(f"  {word}: {test}" for test in tests_of_it), sep="\n", end="\n" if tests_of_it else "")
+    return 1 if failed or len(skipped) == count else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The hosts that the suite runs against: the simulated one, and this machine through a helper that is started for it.
 
-Nothing here knows a platform: a helper is started by its command line, with a policy that the suite writes.
+A helper is started by its command line, with a policy that the suite writes. Where a bare system lacks what guests
+need, the platform's program in HELPERS starts it with stand-ins, and says so.
 
 SKEP_CONFORMANCE: `sim` for the simulated host alone, the platform's name (`linux`, `freebsd`) for this machine alone;
 unset: the simulated one, and this machine too if we are root. SKEP_HELPER: the socket of a helper that runs already
@@ -32,6 +33,7 @@ from skepd.host import Host
 from skepd.platform.sim import SimHost
 
 SIM = "sim"
+HELPERS = {"freebsd": "freebsd_helper.py"}
 _PATIENCE = 120.0
 _WANTED = os.environ.get("SKEP_CONFORMANCE", "")
 _SOCKET = os.environ.get("SKEP_HELPER", "")
@@ -40,7 +42,7 @@ _POOL = os.environ.get("SKEP_CONFORMANCE_POOL", "")
 
 def hosts() -> tuple[str, ...]:
     """The names of the hosts to be tested. Raises SystemExit when the wanted one cannot be."""
-    here = re.match("[a-z]*", sys.platform)[0]  # type: ignore[index]  # freebsd14 is freebsd
+    here = platform()
     if _WANTED == SIM:
         return (SIM,)
     able = bool(_SOCKET) or os.geteuid() == 0
@@ -51,6 +53,11 @@ def hosts() -> tuple[str, ...]:
     if not able:
         raise SystemExit(f"the conformance suite of {here} starts a helper: run it as root, or set SKEP_HELPER")
     return (here,)
+
+
+def platform() -> str:
+    """The name of this machine's platform."""
+    return str(re.match("[a-z]*", sys.platform)[0])  # type: ignore[index]  # freebsd14 is freebsd
 
 
 def _is_known() -> bool:
@@ -83,7 +90,7 @@ def _serving(folder: Path) -> Iterator[Path]:
     policy.write_text(_policy(folder))
     policy.chmod(0o644)
     path = folder / "run" / "helper.sock"
-    argv = [sys.executable, "-m", "skep_helper.main", "--policy", str(policy), "--socket", str(path)]
+    argv = [sys.executable, *_program(folder), "--policy", str(policy), "--socket", str(path)]
     # A bare Python knows its modules by PYTHONPATH alone.
     root = str(Path(skep_helper.__file__).parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
@@ -95,6 +102,13 @@ def _serving(folder: Path) -> Iterator[Path]:
     finally:
         process.terminate()
         process.wait(_PATIENCE)
+
+
+def _program(folder: Path) -> list[str]:
+    program = HELPERS.get(platform())
+    if program is None:
+        return ["-m", "skep_helper.main"]
+    return [str(Path(__file__).resolve().parent / program), str(folder / "firmware")]
 
 
 def _policy(folder: Path) -> str:

@@ -29,6 +29,36 @@ KEYS = ("a" * 32, "b" * 32)
 Test = TypeVar("Test", bound=Callable[..., None])
 
 
+class Lacking(Exception):
+    """What a test needs and this host does not have: the test is skipped, and the summary names it with the reason."""
+
+
+def only_on(*names: str) -> Callable[[Test], Test]:
+    """Run a test on hosts of these platforms only: it looks at what they alone have."""
+
+    def mark(test: Test) -> Test:
+        test.platforms = names  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+def runs_on(test: Callable[..., None], name: str) -> bool:
+    return name in getattr(test, "platforms", (name,))
+
+
+def lacks(host: Host, facility: str) -> str:
+    """Why the host has no such facility; "" when it has, or does not tell."""
+    return next((f"{f.name}: {f.reason}" for f in host.hello().features if f.name == facility and not f.works), "")
+
+
+def need(host: Host, *facilities: str) -> None:
+    """Skip the test on a host without one of these."""
+    for facility in facilities:
+        if reason := lacks(host, facility):
+            raise Lacking(reason)
+
+
 def variants(**values: tuple[str, ...]) -> Callable[[Test], Test]:
     """Run a test once for each of these values of an argument, and for every combination of several arguments'."""
 
@@ -101,8 +131,10 @@ def _ours(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def network(name: str, third: int) -> v.NetworkSpec:
-    subnet = Subnet(prefix=f"10.251.{third}.0/24", own=f"10.251.{third}.1")
+def network(host: Host, name: str, third: int) -> v.NetworkSpec:
+    """With an address, DHCP and DNS of its own, where the host has what serves them."""
+    own = None if lacks(host, "dnsmasq") else f"10.251.{third}.1"
+    subnet = Subnet(prefix=f"10.251.{third}.0/24", own=own)
     return sealed(v.NetworkSpec(name=name, digest=NO_DIGEST, kind="isolated", subnets=(subnet,)))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conformance_hosts import SIM, connected, helper, hosts
-from conformance_lab import variants_of
+from conformance_lab import Lacking, runs_on, variants_of
 from skepd.host import Host
 
 
@@ -18,6 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = hosts()
     except SystemExit as reason:
         pytest.exit(str(reason), returncode=pytest.ExitCode.USAGE_ERROR)
+    names = tuple(name for name in names if runs_on(metafunc.function, name))
     parameters = [pytest.param(name, marks=() if name == SIM else marks) for name in names]
     metafunc.parametrize("host", parameters, indirect=True)
     for name, values in variants_of(metafunc.function).items():
@@ -35,3 +36,11 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     path = None if request.param == SIM else request.getfixturevalue("helper_socket")
     with connected(request.param, path) as found:
         yield found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[None]:
+    try:
+        return (yield)
+    except Lacking as reason:
+        pytest.skip(str(reason))

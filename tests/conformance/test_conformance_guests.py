@@ -62,7 +62,7 @@ def test_a_guest_needs_its_parts(host: Host) -> None:
 def test_a_guest_on_a_port(host: Host) -> None:
     make_folder(host)
     nic = NicDevice(port=PORT, slot=1, mac="02:00:00:00:00:51")
-    host.perform([v.ApplyNetwork(network=network(A, 1)), v.ApplyPort(port=port(guest=GUEST))])
+    host.perform([v.ApplyNetwork(network=network(host, A, 1)), v.ApplyPort(port=port(guest=GUEST))])
     host.perform([v.StartGuest(guest=spec(nics=(nic,)))])
     found = reading(host)
     assert found is not None

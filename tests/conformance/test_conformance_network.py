@@ -12,11 +12,11 @@ from skepd.plan.digests import sealed
 
 
 def make_networks(host: Host) -> None:
-    host.perform([v.ApplyNetwork(network=network(A, 1)), v.ApplyNetwork(network=network(B, 2))])
+    host.perform([v.ApplyNetwork(network=network(host, A, 1)), v.ApplyNetwork(network=network(host, B, 2))])
 
 
 def test_a_network(host: Host) -> None:
-    spec = network(A, 1)
+    spec = network(host, A, 1)
     host.perform([v.ApplyNetwork(network=spec), v.ApplyNetwork(network=spec)])
     assert observe(host).network_of[A].digest == spec.digest
     other = sealed(replace(spec, mtu=1400))
@@ -78,9 +78,9 @@ def test_a_group(host: Host) -> None:
 def test_a_group_outlives_another_apply_and_goes_with_its_network(host: Host) -> None:
     make_networks(host)
     group = v.SetGroup(network=A, group="peers", addresses=("10.251.1.10/32",))
-    host.perform([group, v.ApplyNetwork(network=sealed(replace(network(A, 1), mtu=1400)))])
+    host.perform([group, v.ApplyNetwork(network=sealed(replace(network(host, A, 1), mtu=1400)))])
     assert observe(host).group_of[A, "peers"] == group.addresses
-    host.perform([v.RemoveNetwork(network=A), v.ApplyNetwork(network=network(A, 1))])
+    host.perform([v.RemoveNetwork(network=A), v.ApplyNetwork(network=network(host, A, 1))])
     assert (A, "peers") not in observe(host).group_of
     assert refused(host, replace(group, network=f"{PREFIX}-none")) == "missing"
 

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import bhyve_roms as roms
-from skep_helper.freebsd import guests, guests_firmware, guests_root, guests_sources, guests_start
+from bhyve_stand_ins import stand_in_for_iasl
+from skep_helper.freebsd import guests, guests_firmware, guests_sources, guests_start
 from skep_helper.freebsd import network as networks
 from skep_helper.freebsd.bhyve import host, line, process
 from skep_helper.freebsd.network.records import Records
@@ -79,27 +80,6 @@ class Storage:
         path = policy.pool / f"{image}-{version}.iso"
         path.write_bytes(bytes(1 << 20))
         return str(path)
-
-
-def stand_in_for_iasl() -> None:
-    """A host that was built without iasl: a script in its place writes an empty DSDT. The ROMs read no ACPI tables."""
-    if os.path.exists("/usr/sbin/iasl"):
-        return
-    guests_root.PROGRAMS = ("/usr/sbin/bhyve", "/bin/sh")
-    original = guests_root.build
-
-    def build(where: str, files: Any) -> str:
-        target = original(where, files)
-        program = Path(f"{target}/usr/sbin/iasl")
-        if not program.exists():
-            header = b"DSDT" + (36).to_bytes(4, "little") + bytes(28)
-            octal = "".join(f"\\{byte:03o}" for byte in header)
-            program.write_text(f"#!/bin/sh\nprintf '{octal}' > \"$2\"\n")
-            program.chmod(0o555)
-        return target
-
-    guests_root.build = build
-    print("this host has no iasl: ACPI tables are empty")
 
 
 class Lab:
@@ -464,28 +444,42 @@ TESTS: tuple[Callable[[Lab], None], ...] = (
 )  # fmt: skip
 
 
+TEST_OF = {test.__name__: test for test in TESTS}
+
+
+def carry_out(name: str) -> None:
+    """One of the tests, in folders of its own; what it leaves behind is removed, and its guards' log is an error's."""
+    base = Path(tempfile.mkdtemp(prefix="skep-real-", dir="/var/tmp"))
+    base.chmod(0o755)
+    real = guests_sources.storage, guests_firmware.find
+    lab = Lab(base)
+    try:
+        guests.prepare(lab.policy)
+        TEST_OF[name](lab)
+    except Exception as error:
+        log = Path(lab.folder.log)
+        if log.exists():
+            error.add_note(log.read_text())
+        raise
+    finally:
+        lab.clean()
+        spawning.stop()
+        guests_sources.storage, guests_firmware.find = real
+        shutil.rmtree(base, ignore_errors=True)
+
+
 def main() -> int:
     failed = 0
-    stand_in_for_iasl()
-    for test in TESTS:
-        if sys.argv[1:] and test.__name__ not in sys.argv[1:]:
-            continue
-        base = Path(tempfile.mkdtemp(prefix="skep-real-", dir="/var/tmp"))
-        base.chmod(0o755)
-        lab = Lab(base)
+    if stand_in_for_iasl():
+        print("this host has no iasl: ACPI tables are empty")
+    for name in sys.argv[1:] or TEST_OF:
         began = time.monotonic()
         try:
-            guests.prepare(lab.policy)
-            test(lab)
+            carry_out(name)
             words = "ok"
         except Exception:
             words, failed = f"FAILED\n{traceback.format_exc()}", failed + 1
-            log = Path(lab.folder.log)
-            words += log.read_text() if log.exists() else ""
-        lab.clean()
-        spawning.stop()
-        shutil.rmtree(base, ignore_errors=True)
-        print(f"{test.__name__}: {words} ({time.monotonic() - began:.0f} s)", flush=True)
+        print(f"{name}: {words} ({time.monotonic() - began:.0f} s)", flush=True)
     return 1 if failed else 0
 
 

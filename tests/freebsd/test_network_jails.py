@@ -349,6 +349,21 @@ def test_flat_needs_a_bridge(world: World) -> None:
         world.network("other", kind="flat", uplink="em9")
 
 
+def test_a_bridge_that_was_made_anew_is_joined_again(world: World) -> None:
+    """As `service netif restart bridge5` does with a cloned interface of rc.conf."""
+    world.system.host("bridge5", "bridge", members=["em0"])
+    spec = world.network(kind="flat", uplink="bridge5")
+    ours, _ = names.link(world.policy, "net", "u")
+    del world.system.stacks[0].links["bridge5"]
+    assert world.read().networks[0].missing == f"{ours} in bridge5"
+    bridge = world.system.host("bridge5", "bridge", members=["em0"])
+    assert world.read().networks[0].missing == f"{ours} in bridge5"
+    assert world.read().networks[0].digest == ""
+    Network(world.system, world.policy).apply(spec)
+    assert bridge.members == ["em0", ours]
+    assert world.read().networks[0].digest == spec.digest
+
+
 def test_a_vxlan_stays_on_the_host(world: World) -> None:
     peers = (Remote(address="192.0.2.2", macs=("02:00:00:00:00:22",)), Remote(address="192.0.2.3"))
     spec = world.network(kind="vxlan", vni=77, local="192.0.2.1", remotes=peers, mtu=1450)

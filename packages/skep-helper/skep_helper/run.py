@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 
@@ -24,3 +25,8 @@ def run(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> bytes
         reason = next((line for line in lines if "Error: " in line), lines[-1])
         raise Failure("failed", f"{argv[0]}: {reason} (exit {done.returncode})")
     return done.stdout
+
+
+def installed(program: str) -> bool:
+    """Whether this host has a program where `run` looks for it."""
+    return any(os.access(f"{folder}/{program}", os.X_OK) for folder in ENVIRONMENT["PATH"].split(":"))

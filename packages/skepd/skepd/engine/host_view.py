@@ -18,8 +18,20 @@ LOW_SPACE = 0.10
 """Below this share of free space in the pool, the host has a problem."""
 
 
-_REFUSED = ("vlan", "vxlan", "flat", "nat", "rules", "guard", "bridge-vlan-filtering", "swtpm", "passthrough")
+_REFUSED = (
+    "vlan",
+    "vxlan",
+    "flat",
+    "nat",
+    "rules",
+    "guard",
+    "dnsmasq",
+    "bridge-vlan-filtering",
+    "swtpm",
+    "passthrough",
+)
 _ADVICE = {name: f"definitions that need {name} are refused on this host" for name in _REFUSED}
+_ADVICE["dnsmasq"] = "networks with an address of their own are refused on this host"
 """What lacks these is refused; everything else has a way around it, which its reason names."""
 
 

@@ -55,6 +55,9 @@ def _guest(guest: Guest, facts: HostFacts) -> Faults:
 def _network(network: Network, facts: HostFacts) -> Faults:
     if network.kind in facts.missing:
         yield fault(Kind.NETWORK, network.name, ("kind",), _missing(facts, network.kind), "write another kind")
+    if _missing(facts, "dnsmasq") and any(subnet.own for subnet in network.subnets):
+        problem, hint = _missing(facts, "dnsmasq"), 'install it, or write own = "none" and dhcp = false in each subnet'
+        yield fault(Kind.NETWORK, network.name, ("subnet",), problem, hint)
     if network.uplink is not None and network.uplink not in facts.uplinks:
         problem = f'the host has no uplink "{network.uplink}"'
         hint = nearest(network.uplink, facts.uplinks, "uplink; the administrator names them in the helper's policy")

@@ -6,6 +6,7 @@ from functools import cache
 
 from ...handlers import Failure
 from ...policy import Policy
+from ...run import installed
 from ...vocabulary import Feature
 from . import forwarding, netgraph
 from .system import System
@@ -36,6 +37,7 @@ def probe(policy: Policy) -> tuple[Feature, ...]:
     return (
         *(_feature(name, stacks) for name in ("vlan", "vxlan", "flat", "rules", "guard")),
         _feature("nat", nat),
+        _feature("dnsmasq", "" if installed("dnsmasq") else "dnsmasq is not installed (pkg install dnsmasq)"),
         _feature("bridge-vlan-filtering", "if_bridge tells VLANs apart on FreeBSD 15, and Skep does not use that yet"),
     )
 

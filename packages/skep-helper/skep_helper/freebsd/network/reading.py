@@ -37,20 +37,29 @@ class Stack:
         return bool(self.flags.get(name, 0) & UP)
 
 
+@dataclass(frozen=True)
+class HostSide:
+    """flags: of the host's interfaces. members: of the bridges that networks joined, by bridge."""
+
+    flags: dict[str, int] = field(default_factory=dict)
+    members: dict[str, list[str]] = field(default_factory=dict)
+
+
 def read_networks(context: Context, request: ReadNetworks) -> NetworkReading:
     return read(System(), context.policy)
 
 
 def read(system: System, policy: Policy) -> NetworkReading:
     records = Records(policy)
-    networks, host = records.networks(), system.interfaces()
+    networks = records.networks()
+    host = ask_host(system, networks)
     stacks = {record.spec.name: read_stack(system, policy, record) for record in networks}
     return NetworkReading(
         networks=tuple(
             _stack(network.spec.name, network.spec.digest, network.done, missing(network, stack, host))
             for network, stack in zip(networks, stacks.values(), strict=True)
         ),
-        ports=tuple(_port(port, stacks.get(port.spec.network), host) for port in records.ports()),
+        ports=tuple(_port(port, stacks.get(port.spec.network), host.flags) for port in records.ports()),
         routers=tuple(
             _stack(record.spec.name, record.spec.digest, record.done, missing_of_router(system, policy, record))
             for record in records.routers()
@@ -92,14 +101,23 @@ def from_json(answer: dict[str, Any]) -> Stack:
     return Stack(nodes=nodes, **answer)
 
 
-def missing(record: NetworkRecord, stack: Stack | None, host: dict[str, int]) -> str:
+def ask_host(system: System, records: list[NetworkRecord]) -> HostSide:
+    flags = system.interfaces()
+    bridges = {bridge for record in records for bridge in record.joined.values()}
+    return HostSide(flags, {bridge: system.members(bridge) for bridge in sorted(bridges & flags.keys())})
+
+
+def missing(record: NetworkRecord, stack: Stack | None, host: HostSide) -> str:
     """The parts of a network that are not there, in words; "" when all are."""
     if stack is None:
         return "jail"
     members = [names.OWN_PORT, *record.members]
     parts = [name for name in (names.BRIDGE, names.OWN, *members, *record.inside) if not stack.up(name)]
     parts += [f"{name} in {names.BRIDGE}" for name in members if stack.up(name) and name not in stack.members]
-    parts += [f"{name} of the host" for name in record.outside if not host.get(name, 0) & UP]
+    down = [name for name in record.outside if not host.flags.get(name, 0) & UP]
+    parts += [f"{name} of the host" for name in down]
+    joined = ((name, bridge) for name, bridge in record.joined.items() if name not in down and bridge not in down)
+    parts += [f"{name} in {bridge}" for name, bridge in joined if name not in host.members.get(bridge, [])]
     if stack.pf_was_off:
         parts.append("pf (was off)")
     elif not {names.OWN, *members} <= set(stack.open):

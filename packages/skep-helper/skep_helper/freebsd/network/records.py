@@ -25,9 +25,9 @@ class NetworkRecord:
     """spec: what was applied last (or is being applied, while done is False). jid: of the jail.
 
     built: the spec of the last Apply that came to its end, whose way out may still stand. members: what its ways out
-    have in its bridge; inside, outside: interfaces of them that must be up in its stack and on the host. groups:
-    remote groups, each with its addresses as they were asked for; an empty one is being changed, or was when the helper
-    was killed.
+    have in its bridge; inside, outside: interfaces of them that must be up in its stack and on the host; joined: the
+    bridge of the host by the interface that must be a member of it. groups: remote groups, each with its addresses as
+    they were asked for; an empty one is being changed, or was when the helper was killed.
     """
 
     spec: NetworkSpec
@@ -37,6 +37,7 @@ class NetworkRecord:
     members: list[str] = field(default_factory=list)
     inside: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    joined: dict[str, str] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
 
 

@@ -87,7 +87,7 @@ class Network:
 
     def _missing(self, record: NetworkRecord) -> str:
         stack = reading.read_stack(self.system, self.policy, record)
-        return reading.missing(record, stack, self.system.interfaces())
+        return reading.missing(record, stack, reading.ask_host(self.system, [record]))
 
     def _jid(self, record: NetworkRecord) -> int:
         """The jail of a network, 0 when it is gone (or another of its name was made meanwhile)."""
@@ -114,6 +114,7 @@ class Network:
         ways = uplinks.apply(self.system, self.policy, spec, jid, inside)
         ways.anew |= anew
         record.members, record.inside, record.outside = ways.members, ways.inside, ways.outside
+        record.joined = ways.joined
         self.records.save(record)
         self.system.enter(jid, lambda: Inside(self.system, self.policy, record, ways).build())
 

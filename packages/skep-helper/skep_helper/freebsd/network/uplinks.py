@@ -29,7 +29,8 @@ from .system import System
 
 @dataclass
 class Ways:
-    """What there is now: members of the network's bridge, interfaces in its stack and on the host, the nat link.
+    """What there is now: members of the network's bridge, interfaces in its stack and on the host, those that joined a
+    bridge of the host (interface -> bridge), the nat link.
 
     anew: whether a part of it was made by this call.
     """
@@ -37,6 +38,7 @@ class Ways:
     members: list[str] = field(default_factory=list)
     inside: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    joined: dict[str, str] = field(default_factory=dict)
     nat: NatLink | None = None
     anew: bool = False
 
@@ -212,6 +214,7 @@ class Host:
         if member not in self.standing[bridge].members:
             self.system.run(ifconfig.add_member(bridge, member, "up"))
         self.ways.outside.append(bridge)
+        self.ways.joined[member] = bridge
         return bridge
 
     def _join(self, bridge: str) -> None:
@@ -223,6 +226,7 @@ class Host:
         ours, theirs = self._pair("u")
         if ours not in self.standing[bridge].members:
             self.system.run(ifconfig.add_member(bridge, ours))
+        self.ways.joined[ours] = bridge
         self.ways.members.append(theirs)
 
     def _pair(self, purpose: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from functools import cache
 
 from ...handlers import Failure
 from ...policy import Policy
-from ...run import run
+from ...run import installed, run
 from ...vocabulary import Feature
 from . import namespaces, nft
 from .links import Links
@@ -61,8 +61,14 @@ def all_features() -> tuple[Feature, ...]:
         ),
         _attempt("rules", _rules, "needs the kernel module nf_conntrack_bridge or br_netfilter"),
         _attempt("nat", lambda links: nft.load(_NAT), "needs nf_tables with nat"),
+        _dnsmasq(),
         _attempt("guard", _guard, "needs nf_tables with the netdev family"),
     )
+
+
+def _dnsmasq() -> Feature:
+    reason = "" if installed("dnsmasq") else "dnsmasq is not installed (apt install dnsmasq-base)"
+    return Feature(name="dnsmasq", works=not reason, reason=reason)
 
 
 def _attempt(name: str, work: Callable[[Links], None], remedy: str) -> Feature:

@@ -1,0 +1,71 @@
+"""Guard and rules, with real frames on real taps: what arrives at another guest, and what does not."""
+
+from __future__ import annotations
+
+from conformance_lab import only_on, variants
+from conformance_taps import Taps, taps
+from network_forgeries import (
+    BAD,
+    GOOD,
+    Pair,
+    a_change_holds_at_once,
+    all_pass_without_a_guard,
+    honest_fragments_pass,
+    reaches,
+)
+from network_rules import SCENARIOS, World
+from skepd.host import Host
+
+_SCENARIO = {scenario.__name__: scenario for scenario in SCENARIOS}
+
+
+def pair(lab: Taps, short: str = "guard", **fields: object) -> Pair:
+    network = lab.network(short)
+    return Pair(lab.port(network, 5, **fields), lab.port(network, 6))
+
+
+@only_on("freebsd")
+def test_forged_frames_are_dropped(host: Host) -> None:
+    with taps(host) as lab:
+        own = pair(lab)
+        arrived = {case: found for case, frames in BAD.items() if (found := reaches(own, *frames))}
+    assert arrived == {}
+
+
+@only_on("freebsd")
+def test_honest_frames_pass(host: Host) -> None:
+    with taps(host) as lab:
+        own = pair(lab)
+        wrong = {case: found for case, frames in GOOD.items() if (found := reaches(own, *frames)) != frames}
+        honest_fragments_pass(own)
+    assert wrong == {}
+
+
+@only_on("freebsd")
+def test_without_a_guard_forged_frames_pass(host: Host) -> None:
+    with taps(host) as lab:
+        all_pass_without_a_guard(pair(lab, guarded=False))
+
+
+@only_on("freebsd")
+def test_a_changed_guard_holds_at_once(host: Host) -> None:
+    with taps(host) as lab:
+        a_change_holds_at_once(lab.change, pair(lab))
+
+
+@only_on("freebsd")
+@variants(scenario=tuple(_SCENARIO))
+def test_rules(host: Host, scenario: str) -> None:
+    with taps(host) as lab:
+        _SCENARIO[scenario](World(lab))
+
+
+@only_on("freebsd")
+def test_equal_addresses_in_two_networks_never_meet(host: Host) -> None:
+    with taps(host) as lab:
+        here, there = pair(lab, "here"), pair(lab, "there")
+        there.victim.drain()
+        here.sender.send(here.sender.udp(here.victim, b"of-here"))
+        there.sender.send(there.sender.udp(there.victim, b"of-there"))
+        assert any(b"of-here" in frame for frame in here.victim.until(b"of-here"))
+        assert not any(b"of-here" in frame for frame in there.victim.until(b"of-there"))
