@@ -60,7 +60,7 @@ def _network(network: Network, facts: HostFacts) -> Faults:
         yield fault(Kind.NETWORK, network.name, ("subnet",), problem, hint)
     if network.uplink is not None and network.uplink not in facts.uplinks:
         problem = f'the host has no uplink "{network.uplink}"'
-        hint = nearest(network.uplink, facts.uplinks, "uplink; the administrator names them in the helper's policy")
+        hint = nearest(network.uplink, facts.uplinks) or "add it to uplinks in the helper's policy"
         yield fault(Kind.NETWORK, network.name, ("uplink",), problem, hint)
 
 
