@@ -55,13 +55,18 @@ class Server:
         return self._signal(0)
 
     def stop(self) -> None:
-        """End it and wait until it is gone. Repeatable. In the jail."""
+        """End it and wait until it is gone, with its sockets. Repeatable. In the jail.
+
+        It removes its pid file before it lets go of its sockets, so that file does not tell that it is gone.
+        """
         deadline = time.monotonic() + _GRACE
-        self._signal(signal.SIGTERM)
-        while self.running():
-            if time.monotonic() > deadline:
-                self._signal(signal.SIGKILL)
-            time.sleep(0.005)
+        with contextlib.suppress(OSError, ValueError):  # no such process (any more)
+            process = int(self._read_pid())
+            if process > 0:
+                os.kill(process, signal.SIGTERM)
+            while process > 0:
+                time.sleep(0.005)
+                os.kill(process, 0 if time.monotonic() < deadline else signal.SIGKILL)
 
     def forget(self) -> None:
         """Remove its files; the jail's end has ended the process."""

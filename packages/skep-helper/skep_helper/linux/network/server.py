@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import select
 import shutil
 import signal
 import time
@@ -51,16 +52,16 @@ class Server:
             return process is not None
 
     def stop(self) -> None:
-        """End it and wait until it is gone. Repeatable. Raises Failure when it does not go: its user could write the
-        pid file, so one that was taken over could show us another process for ever."""
+        """End it and wait until it is gone, with its sockets. Repeatable. Raises Failure when it does not go: its user
+        could write the pid file, so one that was taken over could show us another process for ever."""
         deadline = time.monotonic() + _GRACE
-        self._signal(signal.SIGTERM)
-        while self.running():
-            if time.monotonic() > deadline:
-                self._signal(signal.SIGKILL)
-            if time.monotonic() > deadline + _GRACE:
-                raise Failure("failed", f"dnsmasq of {self.folder.name} does not end; see what runs in its namespace")
-            time.sleep(0.005)
+        while True:
+            with self._process() as process:
+                if process is None:
+                    return
+                if time.monotonic() > deadline or not _ends(process):
+                    break
+        raise Failure("failed", f"dnsmasq of {self.folder.name} does not end; see what runs in its namespace")
 
     def remove(self) -> None:
         self.stop()
@@ -131,6 +132,19 @@ class Server:
             os.fsencode(f"--conf-file={self.folder}/conf") in arguments
             and os.stat(f"/proc/{number}/ns/net").st_ino == self.namespace
         )
+
+
+def _ends(process: int) -> bool:
+    """End the process of this pidfd. It removes its pid file before it lets go of its sockets, so neither that file nor
+    its arguments tell that it is gone."""
+    gone = select.poll()
+    gone.register(process, select.POLLIN)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, number)
+        if gone.poll(_GRACE * 1000):
+            return True
+    return False
 
 
 def _account() -> pwd.struct_passwd:
