@@ -98,6 +98,18 @@ class Check(Struct, kw_only=True):
     advice: str = ""
 
 
+class Need(Struct, kw_only=True):
+    """What a machine needs of its administrator. place: a file, or "command". state: present, missing, different,
+    pending (written, but not in effect), or empty when nobody looked. found: what is there instead, or what is left to
+    be done."""
+
+    place: str
+    line: str
+    reason: str
+    state: str = ""
+    found: str = ""
+
+
 class GuestDisk(Struct, kw_only=True):
     """A disk with the guest it belongs to."""
 
@@ -217,6 +229,12 @@ class ApplyRequest(SiteText, kw_only=True):
     """restart: whether guests may be restarted for changes that need it."""
 
     restart: bool = False
+
+
+class PrepareRequest(SiteText, kw_only=True):
+    """check: whether to look at the server's machine, and to say which of it is there."""
+
+    check: bool = False
 
 
 class NewToken(Request, kw_only=True):

@@ -17,6 +17,7 @@ from skepd.model.errors import DefinitionError
 from skepd.model.facts import HostFacts
 from skepd.model.names import Kind, Manager, Ref
 from skepd.model.objects import Guest, Image, Object, Port
+from skepd.plan.needs import Need
 from skepd.plan.steps import Note, Plan, Step
 
 ENDED = ("done", "failed", "cancelled", "undone")
@@ -62,6 +63,16 @@ class FakeEngine:
         value = self.objects[ref]
         state = self.status.get(ref, {"state": "running" if isinstance(value, Guest) else "present"})
         return View(object=value, etag=f"{hash(value) & 0xFFFFFFFF:08x}", status=state)
+
+    def prepare(self, text: str, file: str, *, check: bool = False) -> tuple[Need, ...]:
+        if "[host]" not in text:
+            raise DefinitionError("the section [host] is missing", "write [host]", file, 1)
+        states = ("present", "missing") if check else ("", "")
+        line, section = 'zfs_enable="YES"', "[skep_bhyve=19999]\nadd hide"
+        return (
+            Need(place="/etc/rc.conf", line=line, reason="pools at boot", state=states[0]),
+            Need(place="/etc/devfs.rules", line=section, reason="by hand", state=states[1], found="is not there"),
+        )
 
     # --- changing ---
     def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:

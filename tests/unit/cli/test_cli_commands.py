@@ -177,7 +177,6 @@ def test_tokens(skep: Cli) -> None:
 
 def test_host_doctor_events_images_and_log(skep: Cli) -> None:
     assert "hive" in skep("host", "show").out
-    assert skep("host", "prepare", "--check").code == 69
     done = skep("doctor")
     assert (done.code, "no 8021q in this kernel" in done.out) == (69, True)
     assert skep("image", "pull", "small:1", "http://images/").code == 0
@@ -186,6 +185,27 @@ def test_host_doctor_events_images_and_log(skep: Cli) -> None:
     assert "operation.started" in skep("events").out
     assert json.loads(skep("events", "--json", "--after", "1").out)[0]["number"] == 2
     assert skep("guest", "log", "web", "--bytes", "4").out.startswith("789")
+
+
+def test_what_a_machine_needs_is_printed_and_checked(skep: Cli, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text("[host]\n")
+    printed = skep("host", "prepare", str(site))
+    assert (printed.code, printed.err) == (0, "")
+    assert printed.out == (
+        '### /etc/rc.conf\n# pools at boot\nzfs_enable="YES"\n'
+        "\n### /etc/devfs.rules\n# by hand\n[skep_bhyve=19999]\nadd hide\n"
+    )
+    checked = skep("host", "prepare", str(site), "--check")
+    assert checked.code == 78
+    assert checked.out.splitlines()[1].split() == [
+        "missing", "/etc/devfs.rules", "[skep_bhyve=19999]", "is", "not", "there",
+    ]  # fmt: skip
+    as_json = skep("host", "prepare", str(site), "--check", "--json")
+    assert (as_json.code, [need["state"] for need in json.loads(as_json.out)]) == (78, ["present", "missing"])
+    site.write_text("")
+    wrong = skep("host", "prepare", str(site))
+    assert (wrong.code, wrong.err) == (65, f"{site}:1: the section [host] is missing; write [host]\n")
 
 
 def test_images_are_published_and_verified_here(skep: Cli, tmp_path: Path) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from .failures import UNAVAILABLE, Failed
+from .failures import UNAVAILABLE
 from .objects import print_list
 from .options import json_option, sure, wait_option, yes_option
 from .output import as_json as print_json
 from .output import record
+from .prepare import prepare
 from .session import Session, pass_session
 from .work import carry_out
 
@@ -42,15 +41,7 @@ def down(session: Session, yes: bool, wait: bool) -> None:
     carry_out(session, "POST", ("host", "down"), {}, wait=wait)
 
 
-@host.command()
-@click.option("--check", is_flag=True, help="Only say what is missing.")
-def prepare(check: bool) -> None:
-    """Print what a new machine needs before Skep can run on it (FreeBSD)."""
-    if not sys.platform.startswith("freebsd"):
-        raise Failed(
-            f"host prepare is for FreeBSD, this is {sys.platform}; `skep doctor` checks this host", UNAVAILABLE
-        )
-    raise Failed("host prepare is not built yet; `skep doctor` says what is missing", UNAVAILABLE)
+host.add_command(prepare)
 
 
 @click.command()

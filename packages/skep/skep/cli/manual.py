@@ -35,7 +35,7 @@ asks on a terminal, and needs `--yes` elsewhere. Errors are one line on standard
 | 74 | a file cannot be read or written; the host's storage is full |
 | 75 | try again: it changed meanwhile, waits for a confirmation, or the server is busy |
 | 77 | not allowed, or nobody was there to say yes |
-| 78 | the client's own settings cannot be used |
+| 78 | the client's own settings cannot be used; `host prepare --check`: the machine lacks something |
 | 130 | interrupted; the operation goes on |
 """
 

@@ -122,6 +122,11 @@ HOST = (
         media="application/toml", handler=site.export,
     ),
     Route(
+        method="POST", path="/v1/host/prepare", role="admin", body=wire.PrepareRequest, answer=wire.Need, many=True,
+        summary="What the machine of a site needs of its administrator: lines of its files, and commands.",
+        handler=site.prepare,
+    ),
+    Route(
         method="POST", path="/v1/host/down", role="admin", query=wire.WaitQuery, answer=wire.Operation,
         summary="Stop all guests and take networks away, keeping definitions and disks, until skepd starts anew.",
         handler=site.down,

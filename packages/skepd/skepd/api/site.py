@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 from skep import wire
 
@@ -24,6 +26,12 @@ def doctor(call: Call) -> Answer:
 def plan(call: Call) -> Answer:
     request = call.body_as(wire.SiteText)
     return Answer(plan_to_wire(call.engine.plan_site(request.text, request.file)))
+
+
+def prepare(call: Call) -> Answer:
+    request = call.body_as(wire.PrepareRequest)
+    found = call.engine.prepare(request.text, request.file, check=request.check)
+    return Answer(tuple(wire.Need(**dataclasses.asdict(need)) for need in found))
 
 
 def apply(call: Call) -> Operation:

@@ -10,6 +10,7 @@ from skepd.model.errors import DefinitionError
 from skepd.model.facts import HostFacts
 from skepd.model.names import Manager, Ref
 from skepd.model.objects import Object
+from skepd.plan.needs import Need
 from skepd.plan.steps import Plan
 
 __all__ = ["Conflict", "DefinitionError", "Engine", "Event", "Operation", "Refused", "StepState", "Unknown", "View"]
@@ -109,6 +110,10 @@ class Engine(Protocol):
 
     def export(self) -> str:
         """The running host as site.toml."""
+        ...
+
+    def prepare(self, text: str, file: str, *, check: bool = False) -> tuple[Need, ...]:
+        """What the machine of a site needs of its administrator; check: and which of it this machine has."""
         ...
 
     def quiesce(self) -> Operation:

@@ -26,10 +26,12 @@ from skepd.model.site_checks import check_platform
 from skepd.model.site_reader import parse_site
 from skepd.model.site_writer import render_site
 from skepd.plan.cache import Cache
+from skepd.plan.needs import Need
 from skepd.plan.observed import READINGS, Observed
 from skepd.plan.options import PlanOptions
 from skepd.plan.planner import plan
 from skepd.plan.steps import Note, Plan
+from skepd.platform.preparing import prepare
 
 from . import carrying, host_view
 from .actions import Actions
@@ -236,12 +238,19 @@ class Engine:
     def export(self) -> str:
         return render_site(self._store.desired, self._host_part())
 
-    def _site(self, text: str, file: str) -> Site:
+    def prepare(self, text: str, file: str, *, check: bool = False) -> tuple[Need, ...]:
+        return prepare(parse_site(text, file, self._others()), here=self._facts.platform, check=check)
+
+    def _others(self) -> Desired:
+        """What is not the site's."""
         others = self._store.desired
         for value in self._store.desired:
             if value.manager is Manager.SITE:
                 others = without(others, ref_of(value))
-        site = parse_site(text, file, others)
+        return others
+
+    def _site(self, text: str, file: str) -> Site:
+        site = parse_site(text, file, self._others())
         found = check_platform(site, self._facts) + check(with_site(self._store.desired, site.desired), self._facts)
         located = [site.locate(error) for error in found]
         if located:

@@ -27,7 +27,8 @@ Made by `python -m skepd.model.reference` from the code that reads the file; do 
 One file describes a whole machine. `skep plan site.toml` says what would change, `skep apply site.toml` does it,
 `skep export` writes the running host as such a file. A key that is not on this page is an error, which names the file,
 the line and the nearest key there is. Sections whose part is not built yet are read and checked; `plan` lists them as
-"not built yet", and `apply` refuses.
+"not built yet", and `apply` refuses. Uplinks, VLANs and addresses of the host itself stay the administrator's: `skep
+host prepare` prints the lines of rc.conf for them.
 
 - **Names** of objects are the last part of their section's header (`[guest.files]`): a-z, 0-9 and -, at most 63.
 - **Sizes** carry their unit: `"256M"`, `"20G"`, `"1.5T"`; 1K is 1024 bytes.

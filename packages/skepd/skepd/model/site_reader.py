@@ -182,13 +182,8 @@ def _not_built(host_part: HostPart, source: Source) -> tuple[tuple[str, int], ..
     paths: list[tuple[str, ...]] = []
     if host_part.storage.backend != "files":
         paths.append(("storage",))
-    management = host_part.host.management
-    if management is not None and (management.address or management.gateway):
-        paths.append(("host", "management"))
-    # A trunk's list of VLANs is for checking alone.
-    paths += [("uplink", uplink.name) for uplink in host_part.uplinks.values() if uplink.offload_off or uplink.mtu]
+    # Uplinks, VLANs and addresses of the host itself are the administrator's: `skep host prepare` prints their lines.
     for part, kind in (
-        (host_part.vlans, "vlan"),
         (host_part.schedules, "schedule"),
         (host_part.replications, "replication"),
         (host_part.users, "user"),

@@ -19,14 +19,17 @@ PACKAGES = {"linux": "skepd.platform.linux", "freebsd": "skepd.platform.freebsd"
 
 @dataclass(frozen=True)
 class Here:
+    """name: as in site.toml."""
+
+    name: str
     places: Places
     read_facts: Callable[[HelloReading], HostFacts]
 
 
-def here(name: str = sys.platform) -> Here:
+def here(system: str = sys.platform) -> Here:
     """Raises LookupError on a platform that Skep does not know."""
     for prefix, package in PACKAGES.items():
-        if name.startswith(prefix):  # freebsd14 is freebsd
+        if system.startswith(prefix):  # freebsd14 is freebsd
             facts = importlib.import_module(f"{package}.facts")
-            return Here(importlib.import_module(package).PLACES, facts.read_facts)
-    raise LookupError(f"Skep does not know the platform {name}; it runs on {', '.join(PACKAGES)}")
+            return Here(prefix, importlib.import_module(package).PLACES, facts.read_facts)
+    raise LookupError(f"Skep does not know the platform {system}; it runs on {', '.join(PACKAGES)}")
