@@ -15,6 +15,7 @@ import signal
 import time
 from pathlib import Path
 
+from ...handlers import Failure
 from ...policy import Policy
 from ...vocabulary import NetworkSpec
 from . import dnsmasq, names
@@ -38,7 +39,7 @@ class Server:
             self.forget()
             return
         account = _account()
-        self._make_folders(account.pw_uid, account.pw_gid)
+        self._make_folders()
         resolv = _resolver_file() if spec.kind == "nat" and not spec.forwarders else None
         restart = self._write("conf", dnsmasq.configuration(spec, self.folder, account.pw_name, resolv))
         leases_changed = self._write("leases", dnsmasq.leases(spec))
@@ -55,7 +56,8 @@ class Server:
         return self._signal(0)
 
     def stop(self) -> None:
-        """End it and wait until it is gone, with its sockets. Repeatable. In the jail.
+        """End it and wait until it is gone, with its sockets. Repeatable. In the jail. Raises Failure when it does not go:
+        its user could write the pid file, so one that was taken over could show us another process of the jail.
 
         It removes its pid file before it lets go of its sockets, so that file does not tell that it is gone.
         """
@@ -67,6 +69,8 @@ class Server:
             while process > 0:
                 time.sleep(0.005)
                 os.kill(process, 0 if time.monotonic() < deadline else signal.SIGKILL)
+                if time.monotonic() > deadline + _GRACE:
+                    raise Failure("failed", f"dnsmasq of {self.folder.name} does not end; see what runs in its jail")
 
     def forget(self) -> None:
         """Remove its files; the jail's end has ended the process."""
@@ -88,15 +92,20 @@ class Server:
         with os.fdopen(descriptor, "rb") as stream:
             return stream.read(16)
 
-    def _make_folders(self, uid: int, gid: int) -> None:
-        """Readable by dnsmasq after it gave up root; writable by it only where it keeps its leases."""
+    def _make_folders(self) -> None:
+        """Readable by dnsmasq after it gave up root, and written by nobody but root.
+
+        dnsmasq opens its leases as root before it gives that up, and keeps them open: were their folder its user's,
+        a link there would let that user write any file of the host.
+        """
         self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
             folder.chmod(0o711)
         state = self.folder / "state"
-        with contextlib.suppress(FileExistsError):
+        state.mkdir(mode=0o700, exist_ok=True)
+        if state.stat().st_uid != os.geteuid():  # as an earlier version made it
+            shutil.rmtree(state)
             state.mkdir(mode=0o700)
-            os.chown(state, uid, gid)
 
     def _write(self, name: str, text: str) -> bool:
         """Replace a file when it differs; returns whether it did."""
