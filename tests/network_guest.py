@@ -46,12 +46,16 @@ class Guest:
             if mark in frame:
                 return frames
 
-    def ask(self, question: bytes, mark: bytes) -> bytes:
-        """The first frame that holds mark. Asks again every second, as clients do: a server may still be starting."""
+    def ask(self, question: bytes, mark: bytes, answer: bool = False) -> bytes:
+        """The first frame that holds mark. Asks again every second, as clients do: a server may still be starting.
+
+        answer: who asks for the guest's address."""
         for _ in range(30):
             self.send(question)
             while select.select([self.descriptor], [], [], 1.0)[0]:
                 frame = self.receive()
+                if answer:
+                    self.send(*f.answers(frame, self.mac, self.spec.addresses))
                 if mark in frame:
                     return frame
         raise AssertionError(f"{self.spec.name} was not answered")

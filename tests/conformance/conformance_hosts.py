@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import skep_helper
-from conformance_lab import sweep
+from conformance_lab import CABLE, SWITCH, sweep
 from skep_helper import platforms
 from skepd.helper_client import HelperClient
 from skepd.host import Host
@@ -118,6 +118,7 @@ def _policy(folder: Path) -> str:
     lines = [f'{name} = "{place}"' for name, place in places.items()]
     lines += [f'user = "{user.pw_name}"', f'group = "{grp.getgrgid(user.pw_gid).gr_name}"']
     lines += [f"guest_uids = [{first}, {first + 99}]", 'interface_prefix = "skc"']
+    lines += [f'uplinks = ["{CABLE}", "{SWITCH}"]']
     return "\n".join([*lines, ""])
 
 

@@ -23,6 +23,8 @@ MIB = 1 << 20
 PREFIX = "conform" if "SKEP_HELPER" in os.environ else f"conform{os.getpid()}"
 GUEST, A, B = f"{PREFIX}-guest", f"{PREFIX}-a", f"{PREFIX}-b"
 PORT = f"{GUEST}.0"
+CABLE, SWITCH = f"cf{os.getpid()}c0", f"cf{os.getpid()}s0"
+"""Interfaces that tests may make and use as uplinks: the policy allows them."""
 IMAGE_SIZE = 4 * MIB
 KEYS = ("a" * 32, "b" * 32)
 

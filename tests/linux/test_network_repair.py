@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from network_lab import DIGEST, Guest, Lab
+from network_guest import Guest
+from network_lab import DIGEST, Lab
+from network_services import FOUR, LEASE, MAC, SIX, lease
 from skep_helper.handlers import Failure
 from skep_helper.linux.network import FEATURES, names, netlink, nft, server
 from skep_helper.linux.network.taps import open_tap
@@ -27,7 +29,7 @@ from skep_helper.vocabulary import (
     RemoveNetwork,
     RemovePort,
 )
-from test_network_stacks import FOUR, LEASE, MAC, SIX, ip, lab, lease, server_pid
+from test_network_stacks import ip, lab, server_pid
 
 pytestmark = pytest.mark.real
 __all__ = ["lab"]
