@@ -56,8 +56,8 @@ class Server:
         return self._signal(0)
 
     def stop(self) -> None:
-        """End it and wait until it is gone, with its sockets. Repeatable. In the jail. Raises Failure when it does not go:
-        its user could write the pid file, so one that was taken over could show us another process of the jail.
+        """End it and wait until it is gone, with its sockets. Repeatable. In the jail. Raises Failure when it does not
+        go: its user could write the pid file, so one that was taken over could show us another process of the jail.
 
         It removes its pid file before it lets go of its sockets, so that file does not tell that it is gone.
         """
