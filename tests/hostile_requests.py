@@ -10,6 +10,8 @@ from typing import Any
 from skep_helper import codec
 from skep_helper.vocabulary import (
     AbandonImage,
+    AdoptDisk,
+    AdoptVariables,
     ApplyNetwork,
     ApplyPort,
     ApplyRouter,
@@ -32,6 +34,7 @@ from skep_helper.vocabulary import (
     ReadGuests,
     ReadNetworks,
     ReadStorage,
+    ReadVmBhyve,
     RemoveDisk,
     RemoveImage,
     RemoveNetwork,
@@ -103,6 +106,12 @@ STORAGE: tuple[Any, ...] = (
     RemoveImage(image="other", version="2.0"),
     ReadStorage(),
 )
+ADOPTION: tuple[Any, ...] = (
+    ReadVmBhyve(),
+    AdoptDisk(guest="files", disk="root", source="zroot/vm/web/disk0"),
+    AdoptDisk(guest="files", disk="root", source="zroot/vm/web/disk0", undo=True),
+    AdoptVariables(guest="files", source="zroot/vm/web"),
+)
 GUESTS: tuple[Any, ...] = (
     StartGuest(guest=_GUEST),
     StopGuest(guest="files", timeout=1),
@@ -158,7 +167,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 class Hostile:
     """An endless source of requests as JSON text, most of them wrong somewhere."""
 
-    def __init__(self, seed: int, requests: tuple[Any, ...] = (*STORAGE, *GUESTS, *NETWORKS)) -> None:
+    def __init__(self, seed: int, requests: tuple[Any, ...] = (*STORAGE, *ADOPTION, *GUESTS, *NETWORKS)) -> None:
         self._random = random.Random(seed)
         self._valid: list[Json] = [codec.encode(request) for request in requests]
 

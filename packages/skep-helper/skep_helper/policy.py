@@ -27,7 +27,8 @@ class Policy:
     group: whose members may use the API. guest_uids: first and last uid that guests run as, one each.
     uplinks: interfaces of the host that networks may be put on. interface_prefix: of every interface Skep makes in
     the host's own stack. forwarding: whether Skep may switch on the host's IP forwarding while a nat network needs
-    it (and back off afterwards). passthrough: PCI addresses that guests may be given.
+    it (and back off afterwards). passthrough: PCI addresses that guests may be given. adopt: ZFS datasets whose
+    vm-bhyve guests may be taken over.
     """
 
     pool: Path = Path("/var/lib/skep/pool")
@@ -40,6 +41,7 @@ class Policy:
     interface_prefix: str = "sk"
     forwarding: bool = False
     passthrough: tuple[str, ...] = ()
+    adopt: tuple[str, ...] = ()
     host_prefixes: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
     """Where addresses may lie that the host itself gets: on networks that ask for one, and on links to nat networks."""
     memory_limit: int = 0

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from helper_lab import policy_below
-from hostile_requests import GUESTS, NETWORKS, STORAGE, Hostile, places
+from hostile_requests import ADOPTION, GUESTS, NETWORKS, STORAGE, Hostile, places
 from skep_helper import codec, log
 from skep_helper.handlers import Context
 from skep_helper.linux import storage
@@ -32,6 +32,8 @@ from skep_helper.vocabulary import PublishImage, Rejected
 
 COUNT = int(os.environ.get("SKEP_HOSTILE_REQUESTS", "100000"))
 FREE_TEXT = {"user_data", "meta_data", "network_config", "text", "type"}
+# Compared with what the policy lists; no '..', no '@', nothing that an option could begin with.
+DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*(/[A-Za-z0-9_][A-Za-z0-9_.:-]*)+")
 PLAIN = re.compile(r"[A-Za-z0-9._+~:-]*(/[0-9]{1,3})?")
 WATCHED = {
     "open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.chown",
@@ -135,7 +137,8 @@ def syntax(message: Any) -> str | None:
     """A string in an accepted request that could be more than a word where it is used."""
     for container, key in places(codec.encode(message)):
         value = container[key]
-        if isinstance(value, str) and key not in FREE_TEXT and not PLAIN.fullmatch(value):
+        plain = DATASET if key == "source" else PLAIN
+        if isinstance(value, str) and key not in FREE_TEXT and not plain.fullmatch(value):
             return f"{key}={value!r}"
     return None
 
@@ -243,16 +246,17 @@ def test_the_watch_would_see_it(policy: Policy, watch: Watch) -> None:
 
 
 def test_every_request_of_the_vocabulary_is_among_the_valid_ones() -> None:
-    named = {type(request).__name__ for request in (*STORAGE, *GUESTS, *NETWORKS)}
+    named = {type(request).__name__ for request in (*STORAGE, *ADOPTION, *GUESTS, *NETWORKS)}
     from skep_helper import vocabulary
 
     answers = {"Feature", "FilterRule", "GuestSpec", "NetworkSpec", "PortSpec", "RouterSpec", "Rejected"}
+    answers |= {"VmBhyveDisk", "VmBhyveGuest"}
     requests = {name for name in vocabulary.__all__ if not name.endswith("Reading")} - answers
     assert requests - named == {"Hello", "Cancel"}
     assert {kind.__name__ for kind in storage.HANDLERS} <= named
 
 
 def test_the_valid_ones_are_valid() -> None:
-    for request in (*STORAGE, *GUESTS, *NETWORKS):
+    for request in (*STORAGE, *ADOPTION, *GUESTS, *NETWORKS):
         assert codec.decode(codec.loads(codec.dumps(request))) == request
         assert syntax(request) is None

@@ -5,6 +5,7 @@ of a host carries them out, the simulated host answers the same ones in memory. 
 (``fields``), so a request that decodes is well-formed; whether it is allowed is the policy's business.
 """
 
+from .adoption import AdoptDisk, AdoptVariables, ReadVmBhyve, VmBhyveDisk, VmBhyveGuest, VmBhyveReading
 from .fields import Rejected
 from .guest import (
     GuestReading,
@@ -62,12 +63,12 @@ from .storage import (
 )
 
 __all__ = [
-    "AbandonImage", "ApplyNetwork", "ApplyPort", "ApplyRouter", "Cancel", "CreateDisk", "CreateGuestFolder",
-    "DiskReading", "EmptyTrash", "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec",
-    "Hello", "HelloReading", "ImageReading", "NetworkReading", "NetworkSpec", "OpenAgent", "OpenConsole",
-    "OpenImageWriter", "OpenScreen", "PauseGuest", "PortSpec", "Probe", "ProbeReading", "PublishImage", "ReadConsole",
-    "ReadGuests", "ReadNetworks", "ReadStorage", "Rejected", "RemoveDisk", "RemoveImage", "RemoveNetwork",
-    "RemovePort", "RemoveRouter", "RemoveSnapshot", "ResetGuest", "ResumeGuest", "RollBackGuest", "RouterSpec",
-    "SetGroup", "SnapshotGuest", "StartGuest", "StopGuest", "StorageReading", "TrashGuestFolder",
-    "UntrashGuestFolder", "WriteSeed",
+    "AbandonImage", "AdoptDisk", "AdoptVariables", "ApplyNetwork", "ApplyPort", "ApplyRouter", "Cancel", "CreateDisk",
+    "CreateGuestFolder", "DiskReading", "EmptyTrash", "Feature", "FilterRule", "FolderReading", "GrowDisk",
+    "GuestReading", "GuestSpec", "Hello", "HelloReading", "ImageReading", "NetworkReading", "NetworkSpec", "OpenAgent",
+    "OpenConsole", "OpenImageWriter", "OpenScreen", "PauseGuest", "PortSpec", "Probe", "ProbeReading", "PublishImage",
+    "ReadConsole", "ReadGuests", "ReadNetworks", "ReadStorage", "ReadVmBhyve", "Rejected", "RemoveDisk", "RemoveImage",
+    "RemoveNetwork", "RemovePort", "RemoveRouter", "RemoveSnapshot", "ResetGuest", "ResumeGuest", "RollBackGuest",
+    "RouterSpec", "SetGroup", "SnapshotGuest", "StartGuest", "StopGuest", "StorageReading", "TrashGuestFolder",
+    "UntrashGuestFolder", "VmBhyveDisk", "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
 ]  # fmt: skip

@@ -84,6 +84,9 @@ InterfaceName = Annotated[str, _pattern(r"[a-zA-Z][a-zA-Z0-9._-]{0,14}", "an int
 DomainName = Annotated[str, _pattern(r"([a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}", "a domain name")]
 Digest = Annotated[str, _pattern(r"[0-9a-f]{16,64}", "a digest in hexadecimal")]
 PciAddress = Annotated[str, _pattern(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", "a PCI address")]
+DatasetName = Annotated[
+    str, _pattern(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}){1,9}", "a dataset of a pool")
+]
 Mac = Annotated[str, _unicast_mac]
 Address = Annotated[str, _parses(ipaddress.ip_address, "an IPv4 or IPv6 address")]
 Prefix = Annotated[str, _parses(ipaddress.ip_network, "an IPv4 or IPv6 prefix")]

@@ -172,6 +172,8 @@ class DiskReading(Checked):
     edition: word("thin", "full") = "thin"  # type: ignore[valid-type]
     image: str = ""
     """NAME:VERSION of the image it was made from, empty for none."""
+    adopted: str = ""
+    """The dataset that it was before it was taken over from somebody else (AdoptDisk)."""
 
 
 @dataclass(frozen=True, kw_only=True)

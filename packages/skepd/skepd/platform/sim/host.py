@@ -19,10 +19,11 @@ from .guests import SimGuest, SimGuests
 from .network import SimNetwork
 from .storage import SimStorage
 from .table import Table
+from .vm_bhyve import SimVmBhyve
 
 GIB = 1 << 30
 Handle = Callable[[Any, Progress | None], Any]
-_READS = (v.ReadStorage, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.Probe, v.Hello)
+_READS = (v.ReadStorage, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.ReadVmBhyve, v.Probe, v.Hello)
 
 
 class SimHost:
@@ -66,12 +67,14 @@ class SimHost:
         self._cancels: dict[int, threading.Event] = {}
         self.guests = SimGuests(clock, self._pause)
         self.storage = SimStorage(storage, clock, self.guests.attached)
+        self.vm_bhyve = SimVmBhyve(self.storage)
         self.network = SimNetwork(uplinks, self._missing)
         self.guests.storage, self.guests.network = self.storage, self.network
         self._table: Table = {
             **self.storage.table(),
             **self.network.table(),
             **self.guests.table(),
+            **self.vm_bhyve.table(),
             v.TrashGuestFolder: self._trash_folder,
             v.Hello: lambda request: self.hello(),
             v.Cancel: lambda request: False,

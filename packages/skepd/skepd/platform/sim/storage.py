@@ -28,6 +28,7 @@ class Disk:
     edition: str
     image: str
     content: str = ""
+    adopted: str = ""
 
     @property
     def allocated(self) -> int:
@@ -335,6 +336,7 @@ class SimStorage:
                     allocated=disk.allocated,
                     edition=disk.edition,
                     image=disk.image,
+                    adopted=disk.adopted,
                 )
                 for _, disk in sorted(folder.disks.items())
             ),
