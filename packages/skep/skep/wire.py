@@ -152,6 +152,33 @@ class Plan(Struct, kw_only=True):
     confirm: bool
 
 
+class AdoptionFinding(Struct, kw_only=True):
+    """text: names file and line. refuses: whether the guest cannot be taken over because of this."""
+
+    text: str
+    refuses: bool
+
+
+class AdoptedGuest(Struct, kw_only=True):
+    """source: its name in vm-bhyve. definition: as TOML, empty when refused. disks: datasets by disk name."""
+
+    source: str
+    name: str
+    possible: bool
+    definition: str
+    disks: dict[str, str]
+    findings: tuple[AdoptionFinding, ...]
+
+
+class Adoption(Struct, kw_only=True):
+    """networks: definitions of those that would be made. already: guests of Skep by name in vm-bhyve."""
+
+    guests: tuple[AdoptedGuest, ...]
+    networks: dict[str, str]
+    already: dict[str, str]
+    plan: Plan
+
+
 class Token(Struct, kw_only=True):
     """An API token without its secret."""
 
@@ -235,6 +262,18 @@ class PrepareRequest(SiteText, kw_only=True):
     """check: whether to look at the server's machine, and to say which of it is there."""
 
     check: bool = False
+
+
+class AdoptRequest(Request, kw_only=True):
+    """names: in vm-bhyve, none for all. profile: of all of them. networks: networks of Skep by switch."""
+
+    names: Annotated[tuple[Word, ...], Meta(max_length=1000)] = ()
+    profile: Word | None = None
+    networks: dict[Word, Word] = {}
+
+
+class ReturnRequest(Request, kw_only=True):
+    names: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=1000)]
 
 
 class NewToken(Request, kw_only=True):

@@ -11,8 +11,11 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-from skepd.engine.contract import Conflict, Event, Operation, Refused, StepState, Unknown, View
-from skepd.model.desired import ref_of
+from skep_helper.vocabulary import VmBhyveReading
+from skepd.adoption.adoption import Adoption, examine
+from skepd.adoption.guests import Choices
+from skepd.engine.contract import AdoptionPlan, Conflict, Event, Operation, Refused, StepState, Unknown, View
+from skepd.model.desired import Desired, ref_of
 from skepd.model.errors import DefinitionError
 from skepd.model.facts import HostFacts
 from skepd.model.names import Kind, Manager, Ref
@@ -34,6 +37,7 @@ class FakeEngine:
         self.actions: list[tuple[str, str, dict[str, Any]]] = []
         self.lines: list[socket.socket] = []
         self.writers: set[str] = set()
+        self.foreign = VmBhyveReading()
         self.hold = False
         self.confirming = False
         self._changed = threading.Condition()
@@ -153,6 +157,31 @@ class FakeEngine:
     def quiesce(self) -> Operation:
         self.actions.append(("host", "down", {}))
         return self._begin("take everything down", Manager.SITE)
+
+    # --- guests of vm-bhyve ---
+    def plan_adoption(self, names: tuple[str, ...], choices: Choices) -> AdoptionPlan:
+        return AdoptionPlan(found=self._foreign(names, choices), plan=Plan())
+
+    def adopt(self, names: tuple[str, ...], choices: Choices) -> Operation:
+        for one in self._foreign(names, choices).possible:
+            assert one.guest is not None
+            self.objects[ref_of(one.guest)] = one.guest
+        return self._begin("adopt from vm-bhyve", Manager.USER)
+
+    def plan_return(self, names: tuple[str, ...]) -> Plan:
+        return Plan(notes=tuple(Note(ref=Ref(Kind.GUEST, name), text=f"guest {name} goes back") for name in names))
+
+    def give_back(self, names: tuple[str, ...]) -> Operation:
+        for name in names:
+            if self.objects.pop(Ref(Kind.GUEST, name), None) is None:
+                raise Unknown(f"there is no adopted guest {name!r}")
+        return self._begin("give back to vm-bhyve", Manager.USER)
+
+    def _foreign(self, names: tuple[str, ...], choices: Choices) -> Adoption:
+        found = examine(self.foreign, Desired(), {}, names, choices)
+        if found.unknown:
+            raise Unknown(f"vm-bhyve has no guest {found.unknown[0][0]!r}")
+        return found
 
     # --- operations ---
     def operations(self, limit: int = 100) -> list[Operation]:

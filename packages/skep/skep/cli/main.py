@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "adopt": ("adopt:adopt", "Take guests of another manager over (vm-bhyve), without copying."),
     "apply": ("site:apply", "Make the host what a site definition says."),
     "completion": ("completion:completion", "Print the shell's completion script."),
     "disk": ("disk:disk", "Disks of guests: list, grow."),

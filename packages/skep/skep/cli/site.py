@@ -41,7 +41,7 @@ def plan(session: Session, file: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        _print(found)
+        print_plan(found)
 
 
 @click.command()
@@ -57,11 +57,11 @@ def apply(session: Session, file: Path, restart: bool, confirm: bool, yes: bool,
     found = session.client.request("POST", path("plan"), request).json()
     refusing = [note for note in found["notes"] if note["refuses"]]
     if found["steps"] and not refusing and not yes:
-        _print(found)
+        print_plan(found)
         sure(f"This carries out {_count(found)} on the host.", yes)
     answer = session.client.request("POST", path("apply"), {**request, "restart": restart})
     if not found["steps"] and not refusing:
-        _print(found)
+        print_plan(found)
     follow(session, answer.json(), wait=wait, confirm=confirm)
 
 
@@ -75,7 +75,7 @@ def export(session: Session) -> None:
     click.echo(text.decode(), nl=False)
 
 
-def _print(found: dict[str, Any]) -> None:
+def print_plan(found: dict[str, Any]) -> None:
     for step in found["steps"]:
         click.echo(f"  {SIGNS.get(step['verb'], '~')} {printable(step['summary'])}")
     for note in found["notes"]:

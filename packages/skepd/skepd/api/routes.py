@@ -7,7 +7,7 @@ from skep import wire
 from skepd.model import objects as model
 from skepd.model.names import Kind
 
-from . import guests, objects, site
+from . import adoption, guests, objects, site
 from .route import Route
 
 KINDS: tuple[tuple[str, Kind, type], ...] = (
@@ -133,6 +133,26 @@ HOST = (
     ),
 )  # fmt: skip
 
+ADOPTION = (
+    Route(
+        method="POST", path="/v1/adoption/vm-bhyve/plan", role="admin", body=wire.AdoptRequest, answer=wire.Adoption,
+        summary="Guests of vm-bhyve, and what taking them over would do.", handler=adoption.plan,
+    ),
+    Route(
+        method="POST", path="/v1/adoption/vm-bhyve", role="admin", body=wire.AdoptRequest, query=wire.WaitQuery,
+        answer=wire.Operation, summary="Take guests of vm-bhyve over, without copying.", handler=adoption.adopt,
+    ),
+    Route(
+        method="POST", path="/v1/adoption/vm-bhyve/return/plan", role="admin", body=wire.ReturnRequest,
+        answer=wire.Plan, summary="What giving adopted guests back would do.", handler=adoption.plan_return,
+    ),
+    Route(
+        method="POST", path="/v1/adoption/vm-bhyve/return", role="admin", body=wire.ReturnRequest,
+        query=wire.WaitQuery, answer=wire.Operation, summary="Give adopted guests back to vm-bhyve.",
+        handler=adoption.give_back,
+    ),
+)  # fmt: skip
+
 GUESTS = (
     Route(
         method="GET", path="/v1/disks", summary="All disks of all guests.", role="viewer", answer=wire.GuestDisk,
@@ -224,6 +244,7 @@ ROUTES: tuple[Route, ...] = (
     *HOST,
     *(route for kind in KINDS for route in _definitions(*kind)),
     *(_action(*action) for action in ACTIONS),
+    *ADOPTION,
     *GUESTS,
     *WORK,
     *ACCESS,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from skepd.adoption.adoption import Adoption
+from skepd.adoption.guests import Choices
 from skepd.model.errors import DefinitionError
 from skepd.model.facts import HostFacts
 from skepd.model.names import Manager, Ref
@@ -13,7 +15,18 @@ from skepd.model.objects import Object
 from skepd.plan.needs import Need
 from skepd.plan.steps import Plan
 
-__all__ = ["Conflict", "DefinitionError", "Engine", "Event", "Operation", "Refused", "StepState", "Unknown", "View"]
+__all__ = [
+    "AdoptionPlan",
+    "Conflict",
+    "DefinitionError",
+    "Engine",
+    "Event",
+    "Operation",
+    "Refused",
+    "StepState",
+    "Unknown",
+    "View",
+]
 
 
 class Unknown(LookupError):
@@ -76,6 +89,14 @@ class View:
     status: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdoptionPlan:
+    """What taking over would do: what was found, and the steps for what can be taken over."""
+
+    found: Adoption
+    plan: Plan
+
+
 class Engine(Protocol):
     """Objects, operations and readings of one host. Raises Unknown, Conflict, Refused, DefinitionError, HostError."""
 
@@ -121,6 +142,20 @@ class Engine(Protocol):
 
         Nothing is repaired from then on until the engine starts anew (which starts the guests again).
         """
+        ...
+
+    def plan_adoption(self, names: tuple[str, ...], choices: Choices) -> AdoptionPlan:
+        """What is there of vm-bhyve, and what taking it over would do. names: none is all of them."""
+        ...
+
+    def adopt(self, names: tuple[str, ...], choices: Choices) -> Operation:
+        """Take guests of vm-bhyve over without copying. Refused as a whole when a named one cannot be taken over."""
+        ...
+
+    def plan_return(self, names: tuple[str, ...]) -> Plan: ...
+
+    def give_back(self, names: tuple[str, ...]) -> Operation:
+        """The inverse of adopt for stopped guests; their networks stay."""
         ...
 
     def operations(self, limit: int = 100) -> list[Operation]: ...

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skep_helper.vocabulary import HelloReading, OpenConsole, OpenScreen, ReadConsole
+from skep_helper.vocabulary import HelloReading, OpenConsole, OpenScreen, ReadConsole, ReadVmBhyve
 
+from skepd.adoption.adoption import Adoption
+from skepd.adoption.guests import Choices
 from skepd.files import Files
 from skepd.host import Host, HostError
 from skepd.model.checks import check
@@ -33,9 +35,9 @@ from skepd.plan.planner import plan
 from skepd.plan.steps import Note, Plan
 from skepd.platform.preparing import prepare
 
-from . import carrying, host_view
+from . import adopting, carrying, host_view
 from .actions import Actions
-from .contract import Conflict, Event, Operation, Refused, Unknown, View
+from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, Unknown, View
 from .events import Events
 from .index import Index
 from .live import Planned
@@ -277,6 +279,51 @@ class Engine:
     def _quiet(self) -> Planned:
         found = self._planner(lambda before: Desired())()
         return replace(found, plan=quieten(found.plan))
+
+    # --- guests of vm-bhyve ---------------------------------------------------------------------------------------
+
+    def plan_adoption(self, names: tuple[str, ...], choices: Choices) -> AdoptionPlan:
+        found = self._find_foreign(names, choices)
+        return AdoptionPlan(found=found, plan=self._adoption(found)().plan if found.possible else Plan())
+
+    def adopt(self, names: tuple[str, ...], choices: Choices) -> Operation:
+        found = self._find_foreign(names, choices)
+        adopting.require(found, names)
+        guests = ", ".join(one.name for one in found.possible)
+        refs = {ref_of(value) for one in found.possible for value in (one.guest, *one.ports) if value is not None}
+        refs |= {ref_of(network) for network in found.networks}
+        return self._submit(f"adopt {guests} from vm-bhyve", Manager.USER, self._adoption(found), refs)
+
+    def plan_return(self, names: tuple[str, ...]) -> Plan:
+        return self._return(names)().plan
+
+    def give_back(self, names: tuple[str, ...]) -> Operation:
+        after, options = adopting.giving_back(self._store.desired, self.observe(), names)
+        refs = {ref_of(value) for value in self._store.desired if value not in tuple(after)}
+        words = ", ".join(sorted(options.give_back))
+        return self._submit(f"give {words} back to vm-bhyve", Manager.USER, self._return(names), refs)
+
+    def _find_foreign(self, names: tuple[str, ...], choices: Choices) -> Adoption:
+        try:
+            (reading,) = self._host.perform((ReadVmBhyve(),))
+        except HostError as error:
+            raise _as_refusal(error) from error
+        return adopting.find(reading, self._store.desired, self.observe(), names, choices)
+
+    def _adoption(self, found: Adoption) -> Planner:
+        return self._with_options(lambda before: adopting.taking(before, found))
+
+    def _return(self, names: tuple[str, ...]) -> Planner:
+        return self._with_options(lambda before: adopting.giving_back(before, self.observe(), names))
+
+    def _with_options(self, change: Callable[[Desired], tuple[Desired, PlanOptions]]) -> Planner:
+        def make() -> Planned:
+            before = self._store.desired
+            after, options = change(before)
+            self._verify(before, after)
+            return self._planned(before, after, self._make_plan(before, after, self.observe(), options))
+
+        return make
 
     # --- operations and events ------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from skep_helper.vocabulary import (
 from skepd.model.names import Kind
 from skepd.model.objects import Disk, Guest
 
+from .adopting import give_back, take_disk, take_variables
 from .builder import Phase, guest_ref
 from .checks import check_guest
 from .context import Context
@@ -54,10 +55,11 @@ class Storage:
             folder = folders.get(name)
             if self._plan_folder(guest, folder):
                 self._plan_disks(guest, folder)
+                take_variables(context, name)
                 if guest.cloud_init is not None:
                     self._plan_seed(guest, folder)
         for name in context.differences[Kind.GUEST].removed:
-            if name in folders:
+            if name in folders and give_back(context, folders[name]):
                 self._trash_folder(name)
         for name in self._trashed:
             summary = f"empty the trash of guest {name} (for good)"
@@ -96,6 +98,8 @@ class Storage:
         old = {disk.name: disk for disk in before.disks} if before is not None and before is not guest else None
         for disk in guest.disks:
             reading = there.pop(disk.name, None)
+            if reading is None and take_disk(self._context, guest.name, disk.name):
+                continue
             if reading is None:
                 lost = before is not None and any(had.name == disk.name for had in before.disks)
                 self._create_disk(guest, disk, lost)
