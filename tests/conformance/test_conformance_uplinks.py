@@ -9,6 +9,7 @@ from conformance_taps import Taps, taps
 from network_guest import Guest
 from planning import observe
 from skep_helper import vocabulary as v
+from skep_helper.vocabulary.network import Neighbour, Remote
 from skepd.host import Host
 
 
@@ -107,6 +108,62 @@ def test_interfaces_of_the_host_that_went_down_come_up_again(host: Host) -> None
         assert ours in observe(host).network_of[network.name].missing
         lab.do(v.ApplyNetwork(network=network))
         crosses(guest, far)
+        guest.close()
+        remove(lab, network, guest)
+
+
+FAR, FAR4, FAR6 = "02:00:00:00:00:33", "10.0.0.33", "fd00::33"
+"""A port on another host, the second peer."""
+
+
+def vxlan(lab: Taps) -> v.NetworkSpec:
+    """On 192.0.2.1 of the cable; 192.0.2.2 gets what is flooded, FAR is behind 192.0.2.3."""
+    run("ifconfig", CABLE, "inet", "192.0.2.1/24")
+    for peer in ("192.0.2.2", "192.0.2.3"):
+        run("arp", "-s", peer, "02:00:00:00:00:99")
+    known = Neighbour(mac=FAR, addresses=(FAR4, FAR6))
+    remotes = (Remote(address="192.0.2.2"), Remote(address="192.0.2.3", macs=(FAR,), neighbours=(known,)))
+    return lab.network("vxlan", kind="vxlan", vni=77, local="192.0.2.1", remotes=remotes, mtu=1450)
+
+
+@only_on("freebsd")
+def test_a_vxlan_sends_each_known_port_to_its_peer(host: Host) -> None:
+    with cable(CABLE) as far, taps(host) as lab:
+        network = vxlan(lab)
+        guest = lab.port(network, 5)
+        strange = f.ether(guest.mac, f.BROADCAST, f.ARP, f.arp(1, guest.mac, guest.address, f.BROADCAST, "10.0.0.44"))
+        guest.send(strange)
+        flooded = far.until(strange[:42])[-1]
+        assert f.packet(flooded)[:2] == ("192.0.2.1", "192.0.2.2")
+        ends = (guest.address, FAR4)
+        datagram = f.ipv4(*ends, f.UDP, f.udp(*ends, 1000, 2000, b"outward"))
+        guest.send(f.ether(guest.mac, FAR, f.IPV4, datagram))
+        source, destination, payload = f.packet(far.until(b"outward")[-1])
+        assert (source, destination) == ("192.0.2.1", "192.0.2.3")
+        back = f.ether(FAR, guest.mac, f.IPV4, f.ipv4(FAR4, guest.address, f.UDP, f.udp(*ends[::-1], 1, 2, b"inward")))
+        header = payload[8:16]
+        outer = f.ipv4("192.0.2.3", "192.0.2.1", f.UDP, f.udp("192.0.2.3", "192.0.2.1", 4789, 4789, header + back))
+        mac = next(line.split()[1] for line in run("ifconfig", CABLE).splitlines() if "ether " in line)
+        far.send(f.ether(far.mac, mac, f.IPV4, outer))
+        assert guest.until(b"inward")[-1] == back
+        guest.close()
+        remove(lab, network, guest)
+
+
+@only_on("freebsd")
+def test_ports_behind_other_peers_are_answered_for(host: Host) -> None:
+    """Broadcasts reach one peer; who asks for a port behind another is told its MAC by the network itself."""
+    with cable(CABLE), taps(host) as lab:
+        network = vxlan(lab)
+        guest = lab.port(network, 5)
+        question = f.arp(1, guest.mac, guest.address, f.BROADCAST, FAR4)
+        reply = f.arp(2, FAR, FAR4, guest.mac, guest.address)
+        assert guest.ask(f.ether(guest.mac, f.BROADCAST, f.ARP, question), reply)[0:6] == f.mac(guest.mac)
+        group, body = "ff02::1:ff00:33", bytes(4) + f.packed(FAR6) + b"\1\1" + f.mac(guest.mac)
+        asked = f.ipv6(guest.address6, group, f.ICMP6, f.icmp6(guest.address6, group, 135, body))
+        told = f.packed(FAR6) + b"\2\1" + f.mac(FAR)
+        frame = guest.ask(f.ether(guest.mac, "33:33:ff:00:00:33", f.IPV6, asked), told)
+        assert (f.packet(frame)[:2], frame[54]) == ((FAR6, guest.address6), 136)
         guest.close()
         remove(lab, network, guest)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 from skep_helper.freebsd.network import names, netgraph
 from skep_helper.freebsd.network.system import RUNNING, UP, System
 from skep_helper.handlers import Failure
+
+RESPONDER = 1000
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Stack:
     main: str = ""
     pf: bool = False
     dnsmasq: bool = False
+    answered: dict[bytes, bytes] | None = None
+    """What the process answers for that answers in other ports' place."""
 
 
 class FakeSystem(System):
@@ -278,9 +282,17 @@ class FakeSystem(System):
         self.stack.dnsmasq = True
         return ""
 
+    def start_responder(self, interface: str, known: Mapping[bytes, bytes], own: bytes) -> int:
+        assert interface in self.stack.links
+        self.stack.answered = dict(known)
+        return RESPONDER + self.here
+
     def kill(self, process: int, number: int) -> None:
-        """os.kill in a jail where dnsmasq is the only process; its number is the jail's."""
+        """os.kill in a jail: the number of dnsmasq is the jail's, that of the responder RESPONDER more."""
         assert self.here != 0
+        if process == RESPONDER + self.here and self.stack.answered is not None:
+            self.stack.answered = self.stack.answered if number == 0 else None
+            return
         if process != self.here or not self.stack.dnsmasq:
             raise ProcessLookupError
         if number in (signal.SIGTERM, signal.SIGKILL):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from skep_helper.freebsd.network.stacks import Network
 from skep_helper.handlers import Failure
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import FilterRule, NetworkSpec, PortSpec, Rejected, RouterSpec, SetGroup
-from skep_helper.vocabulary.network import FloatingAddress, PortForward, Remote, Route, RouterLeg, Subnet
+from skep_helper.vocabulary.network import FloatingAddress, Neighbour, PortForward, Remote, Route, RouterLeg, Subnet
 
 D = "0123456789abcdef"
 
@@ -377,6 +378,25 @@ def test_a_vxlan_stays_on_the_host(world: World) -> None:
     Network(world.system, world.policy).apply(replace(spec, remotes=more, digest="f" * 16))
     assert world.system.driven[-1] == (ours, vxlan.ADD, vxlan.entry("02:00:00:00:00:33", "192.0.2.3"))
     assert [word for word in world.words() if "destroy" in word or "create" in word] == []
+
+
+def test_ports_behind_other_peers_are_answered_for(world: World) -> None:
+    far = Neighbour(mac="02:00:00:00:00:33", addresses=("10.0.0.33", "fd00::33"))
+    peers = (Remote(address="192.0.2.2"), Remote(address="192.0.2.3", macs=(far.mac,), neighbours=(far,)))
+    spec = world.network(kind="vxlan", vni=77, local="192.0.2.1", remotes=peers, mtu=1450)
+    mac = bytes.fromhex("020000000033")
+    assert world.stack().answered == {bytes([10, 0, 0, 33]): mac, ipaddress.ip_address("fd00::33").packed: mac}
+    world.stack().answered = None  # it died
+    assert world.read().networks[0].missing == "answers for neighbours"
+    Network(world.system, world.policy).apply(spec)
+    assert world.read().networks[0].missing == ""
+    fewer = replace(far, addresses=("10.0.0.33",))
+    spec = replace(spec, remotes=(peers[0], replace(peers[1], neighbours=(fewer,))), digest="e" * 16)
+    Network(world.system, world.policy).apply(spec)
+    assert world.stack().answered == {bytes([10, 0, 0, 33]): mac}
+    Network(world.system, world.policy).apply(replace(spec, remotes=peers[:1], digest="f" * 16))
+    assert world.stack().answered is None
+    assert world.read().networks[0].missing == ""
 
 
 def test_one_mtu_for_all_members(world: World) -> None:

@@ -57,11 +57,23 @@ class Lease(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Neighbour(Checked):
+    """A port on another host: who asks for one of these addresses (ARP, ND) is told this MAC."""
+
+    mac: Mac
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Remote(Checked):
-    """A VXLAN peer. macs: of ports known to be behind it, for hosts that forward by a table and flood to one peer."""
+    """A VXLAN peer. For hosts that forward by a table and flood to one peer:
+
+    macs: of ports known to be behind it. neighbours: ports behind it whose addresses this host answers for.
+    """
 
     address: Address
     macs: tuple[Mac, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

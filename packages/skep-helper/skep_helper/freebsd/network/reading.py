@@ -15,8 +15,9 @@ from ...handlers import Context, Failure
 from ...policy import Policy
 from ...vocabulary import NetworkReading, ReadNetworks
 from ...vocabulary.network import GroupReading, PortReading, StackReading
-from . import names, netgraph, server
+from . import names, neighbours, netgraph, server
 from .records import NetworkRecord, PortRecord, Records, RouterRecord
+from .responder import Responder
 from .server import Server
 from .system import RUNNING, UP, System
 
@@ -32,6 +33,7 @@ class Stack:
     nodes: dict[str, tuple[str, int]] = field(default_factory=dict)
     pf_was_off: bool = False
     serves: bool = False
+    answers: bool = False
 
     def up(self, name: str) -> bool:
         return bool(self.flags.get(name, 0) & UP)
@@ -77,13 +79,13 @@ def read_stack(system: System, policy: Policy, record: NetworkRecord) -> Stack |
     if not record.jid or system.jail_id(names.network_jail(record.spec.name)) != record.jid:
         return None
     try:
-        return from_json(system.enter(record.jid, lambda: ask(system, Server(policy, record.spec.name))))
+        return from_json(system.enter(record.jid, lambda: ask(system, policy, record.spec.name)))
     except (OSError, Failure):
         return None  # it went in the meantime, or what is in it is beyond reading: either way it is to be built
 
 
-def ask(system: System, dnsmasq: Server | None = None) -> dict[str, Any]:
-    """In the jail: what it holds, as JSON."""
+def ask(system: System, policy: Policy | None = None, network: str = "") -> dict[str, Any]:
+    """In the jail: what it holds, as JSON. network: whose processes are looked for."""
     flags = system.interfaces()
     return {
         "flags": flags,
@@ -92,7 +94,8 @@ def ask(system: System, dnsmasq: Server | None = None) -> dict[str, Any]:
         "filtered": system.anchors("sg"),
         "open": system.anchors("open"),
         "nodes": system.nodes(),
-        "serves": dnsmasq is not None and dnsmasq.running(),
+        "serves": policy is not None and Server(policy, network).running(),
+        "answers": policy is not None and Responder(policy, network).running(),
     }
 
 
@@ -124,6 +127,8 @@ def missing(record: NetworkRecord, stack: Stack | None, host: HostSide) -> str:
         parts.append("pf rules")
     if server.wanted(record.spec) and not stack.serves:
         parts.append("dnsmasq")
+    if neighbours.table(record.spec) and not stack.answers:
+        parts.append("answers for neighbours")
     return _words(parts)
 
 

@@ -11,6 +11,7 @@ from ...policy import Policy
 from ...vocabulary import ApplyNetwork, NetworkSpec, RemoveNetwork
 from . import forwarding, ifconfig, names, netgraph, pf, probes, reading, rules, uplinks
 from .records import NetworkRecord, Records, locked
+from .responder import Responder
 from .server import Server
 from .system import System
 from .uplinks import Ways
@@ -70,6 +71,7 @@ class Network:
             self.system.enter(jid, self._clear_nodes)
             self.system.remove_jail(jid)
         Server(self.policy, name).forget()
+        Responder(self.policy, name).forget()
         self.records.forget("network", name)
         if not any(other.spec.kind == "nat" for other in self.records.networks()):
             forwarding.put_back(self.system, self.policy)
@@ -134,6 +136,7 @@ class Inside:
         self._join([names.OWN_PORT, *self.ways.members])
         self._number()
         Server(self.policy, self.spec.name).apply(self.system, self.spec)
+        Responder(self.policy, self.spec.name).apply(self.system, self.spec)
 
     def _make_bridge(self, standing: dict[str, int]) -> None:
         run, mtu = self.system.run, str(self.spec.mtu)

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ... import run as processes
@@ -59,6 +59,12 @@ class System:
     def _attached(self, jid: int, work: Callable[[], Any]) -> Any:
         self._check(self._libc.jail_attach(jid), f"entering jail {jid}")
         return work()
+
+    def start_responder(self, interface: str, known: Mapping[bytes, bytes], own: bytes) -> int:
+        """In a jail: a process that answers ARP and ND on an interface (see responder); its pid."""
+        from .responder import start
+
+        return start(interface, known, own)
 
     def make_jail(self, name: str) -> int:
         """A jail with a network stack of its own and the host's files; it stays until it is removed."""

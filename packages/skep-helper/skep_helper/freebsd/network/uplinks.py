@@ -5,7 +5,8 @@
 - flat: a link pair into a bridge of the administrator's. An interface that is no bridge is refused: it would have to
   become a member itself, and a guest's tag would be a real VLAN on its cable.
 - vxlan: stays on the host (in a jail it receives in one stack and sends in the other), in a bridge with a link pair.
-  What has no entry in its table goes to its first remote only.
+  What has no entry in its table goes to its first remote only; who asks for a known port behind another is answered
+  by the network itself (see responder).
 - nat: a link pair with an address at each end. The stack hides its guests behind its end by its own pf; the host
   forwards, and its administrator's pf.conf hides the links' range behind the host (docs/freebsd.md has the line).
 
