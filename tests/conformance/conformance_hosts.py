@@ -26,14 +26,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import skep_helper
-from conformance_lab import CABLE, SWITCH, sweep
+from conformance_lab import CABLE, POOL, SWITCH, sweep
 from skep_helper import platforms
+from skep_helper.policy import Policy
 from skepd.helper_client import HelperClient
 from skepd.host import Host
 from skepd.platform.sim import SimHost
 
 SIM = "sim"
 HELPERS = {"freebsd": "freebsd_helper.py"}
+_ON_ZFS = ("freebsd",)
+"""Platforms whose storage is a dataset; the others keep files."""
+_POOL_SIZE = 4 << 30
 _PATIENCE = 120.0
 _WANTED = os.environ.get("SKEP_CONFORMANCE", "")
 _SOCKET = os.environ.get("SKEP_HELPER", "")
@@ -78,16 +82,39 @@ def helper() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="skep-c-", dir="/tmp"))
     folder.chmod(0o755)
     try:
-        with _serving(folder) as path:
+        with _dataset(folder) as dataset, _serving(folder, dataset) as path:
             yield path
     finally:
         shutil.rmtree(folder)
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[Path]:
+def _dataset(folder: Path) -> Iterator[str]:
+    """A dataset mounted at FOLDER/pool, in a pool that is a sparse file; "" where the platform needs none."""
+    if platform() not in _ON_ZFS:
+        yield ""
+        return
+    with tempfile.NamedTemporaryFile(prefix=f"{POOL}-", dir="/var/tmp") as file:
+        file.truncate(_POOL_SIZE)
+        _run("kldload", "-n", "zfs")
+        _run("zpool", "create", "-o", "cachefile=none", "-m", "none", POOL, file.name)
+        try:
+            _run("zfs", "create", "-o", f"mountpoint={folder / 'pool'}", f"{POOL}/skep")
+            yield f"{POOL}/skep"
+        finally:
+            _run("zpool", "destroy", "-f", POOL)
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
+@contextmanager
+def _serving(folder: Path, dataset: str) -> Iterator[Path]:
     policy = folder / "policy.toml"
-    policy.write_text(_policy(folder))
+    policy.write_text(_policy(folder, dataset))
     policy.chmod(0o644)
     path = folder / "run" / "helper.sock"
     argv = [sys.executable, *_program(folder), "--policy", str(policy), "--socket", str(path)]
@@ -111,7 +138,7 @@ def _program(folder: Path) -> list[str]:
     return [str(Path(__file__).resolve().parent / program), str(folder / "firmware")]
 
 
-def _policy(folder: Path) -> str:
+def _policy(folder: Path, dataset: str) -> str:
     user = pwd.getpwnam("nobody")
     first = 700_000 + random.randrange(1000) * 100
     places = {"pool": _POOL or folder / "pool", "run": folder / "run", "log": folder / "log"}
@@ -119,6 +146,7 @@ def _policy(folder: Path) -> str:
     lines += [f'user = "{user.pw_name}"', f'group = "{grp.getgrgid(user.pw_gid).gr_name}"']
     lines += [f"guest_uids = [{first}, {first + 99}]", 'interface_prefix = "skc"']
     lines += [f'uplinks = ["{CABLE}", "{SWITCH}"]']
+    lines += [f'dataset = "{dataset}"'] if dataset and "dataset" in Policy.__dataclass_fields__ else []
     return "\n".join([*lines, ""])
 
 

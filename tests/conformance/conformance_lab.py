@@ -25,6 +25,8 @@ GUEST, A, B = f"{PREFIX}-guest", f"{PREFIX}-a", f"{PREFIX}-b"
 PORT = f"{GUEST}.0"
 CABLE, SWITCH = f"cf{os.getpid()}c0", f"cf{os.getpid()}s0"
 """Interfaces that tests may make and use as uplinks: the policy allows them."""
+POOL = f"skc{os.getpid()}"
+"""A ZFS pool in a file, made for the suite where the platform's storage needs one."""
 IMAGE_SIZE = 4 * MIB
 KEYS = ("a" * 32, "b" * 32)
 

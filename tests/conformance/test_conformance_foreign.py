@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from conformance_cables import cable, run, switch
-from conformance_lab import CABLE, GUEST, MIB, PREFIX, SWITCH, A, B, lacks, only_on, router, sweep
+from conformance_lab import CABLE, GUEST, MIB, POOL, PREFIX, SWITCH, A, B, lacks, only_on, router, sweep
 from conformance_lab import network as isolated
 from conformance_taps import taps
 from network_rules import OUT4, tcp_in
@@ -64,6 +64,10 @@ def foreign(host: Host) -> Iterator[None]:
         run("jexec", JAIL, "pfctl", "-q", "-f", "-", stdin="block all\n")
         run("pfctl", "-q", "-a", ANCHOR, "-f", "-", stdin=RULES)
         stack.callback(run, "pfctl", "-q", "-a", ANCHOR, "-F", "all")
+        if POOL in run("zpool", "list", "-H", "-o", "name", fails=True).split():
+            run("zfs", "create", "-o", "atime=off", "-o", "org.example:whose=theirs", f"{POOL}/foreign")
+            stack.callback(run, "zfs", "destroy", "-r", f"{POOL}/foreign")
+            run("zfs", "snapshot", f"{POOL}/foreign@before")
         yield
 
 
