@@ -96,6 +96,14 @@ def test_pairs_let_further_addresses_through() -> None:
     assert passed(another, *frames.BAD["mac"], *source) == frames.BAD["mac"]
 
 
+def test_without_a_guard_only_the_type_counts() -> None:
+    """Rules judge what follows; they would take a tagged packet for an untagged one."""
+    open_port = changed(guarded=False)
+    kept = {case for case, sent in frames.BAD.items() if len(passed(open_port, *sent)) < len(sent)}
+    odd = {"tagged", "priority tagged", "tagged by a provider", "tagged twice", "another ether type", "spanning tree"}
+    assert kept == odd
+
+
 def test_a_port_without_addresses_may_only_ask_for_one() -> None:
     bare = changed(addresses=())
     asking = [case for case in frames.GOOD if passed(bare, *frames.GOOD[case])]

@@ -175,8 +175,16 @@ def test_a_new_program_is_one_message(world: World) -> None:
     world.port(addresses=("10.0.0.9",), digest="f" * 16)
     assert [word for word in world.words() if "ngctl" in word] == [f"1 /usr/sbin/ngctl msg {TAP}g: setprogram"]
     assert world.stack().programs[f"{TAP}g"] != before
-    world.port(guarded=False, digest="e" * 16)
+    world.port(guarded=False, filtered=False, digest="e" * 16)
     assert world.stack().nodes == {}
+    assert world.read().ports[0].digest == "e" * 16
+
+
+def test_rules_without_a_guard_keep_tags_out(world: World) -> None:
+    world.network()
+    spec = world.port(guarded=False)
+    assert f"{TAP}g" in world.stack().programs
+    assert world.read().ports[0].digest == spec.digest
 
 
 def test_a_tap_goes_to_its_guest_and_back(world: World) -> None:

@@ -3,6 +3,8 @@
 A pure function of the port's spec. Only what is listed passes; a load beyond the end of the frame drops it. It judges
 as the guard of the other platform does; limits and choices:
 
+- A port without a guard but with rules keeps the part that decides on types: pf would take a tagged packet for an
+  untagged one, and let it through with its tag.
 - A tag is part of the frame here (ng_vlan puts it back, see netgraph), so a tagged frame is of an unknown type.
 - Link-local IPv6: only the address made from the MAC (EUI-64), or one that the port's addresses name.
 - A pair of prefix length 0 lets a routing guest send from any address, but claim none by ARP or ND.
@@ -41,9 +43,18 @@ _ARP_SENDER_MAC, _ARP_SENDER, _ARP_TARGET, _ARP_OPERATION = 22, 28, 38, 20
 _SOURCE4, _DESTINATION4, _SOURCE6, _PAYLOAD6 = 26, 30, 22, 18
 
 
+def wanted(spec: PortSpec) -> bool:
+    """Whether a port has a program at all."""
+    return spec.guarded or spec.filtered
+
+
 def program(spec: PortSpec) -> tuple[Instruction, ...]:
-    """The program of a guarded port; raises Rejected when it has more addresses than one program can hold."""
+    """The program of a port; raises Rejected when it has more addresses than one program can hold."""
     out = Program()
+    if not spec.guarded:
+        out.do(bpf.LD_H, _TYPE)
+        out.choose(((kind, "accept") for kind in (_IPV4, _IPV6, _ARP, _RARP)), "drop")
+        return bpf.assemble(out)
     own = sources(spec)
     out.unless(Any(tuple(_mac_is(_SOURCE_MAC, mac) for mac in sorted(own))), "drop")
     out.do(bpf.LD_H, _TYPE)

@@ -261,9 +261,9 @@ class Port:
     def _set_guard(self, stack: Stack) -> None:
         wanted = netgraph.nodes_of(self.interface)
         spec, whole = self.record.spec, all(stack.nodes.get(name) == node for name, node in wanted.items())
-        if not (spec.guarded and whole):
+        if not (guard.wanted(spec) and whole):
             self._drop_guard(stack)
-        if not spec.guarded:
+        if not guard.wanted(spec):
             return
         if not whole:
             argv, script = netgraph.make(self.interface)
@@ -305,7 +305,7 @@ def _check(spec: PortSpec) -> None:
         message = f"port {spec.name}: tagged VLANs into a guest need a bridge that tells VLANs apart"
         raise Failure("unsupported", f"{message}, which Skep does not use on FreeBSD yet: give it a port for each")
     rules.check(spec)
-    if spec.guarded:
+    if guard.wanted(spec):
         guard.program(spec)
 
 

@@ -15,7 +15,7 @@ from ...handlers import Context, Failure
 from ...policy import Policy
 from ...vocabulary import NetworkReading, ReadNetworks
 from ...vocabulary.network import GroupReading, PortReading, StackReading
-from . import names, neighbours, netgraph, server
+from . import guard, names, neighbours, netgraph, server
 from .records import NetworkRecord, PortRecord, Records, RouterRecord
 from .responder import Responder
 from .server import Server
@@ -169,8 +169,9 @@ def _port(port: PortRecord, stack: Stack | None, host: dict[str, int]) -> PortRe
 def stands(port: PortRecord, stack: Stack) -> bool:
     """Whether a port's tap is in the bridge with its rules and its guard. (It is down while no guest has it open.)"""
     interface = port.interface
-    guard = {name: node for name, node in netgraph.nodes_of(interface).items() if stack.nodes.get(name) == node}
-    return interface in stack.members and interface in stack.filtered and len(guard) == (3 if port.spec.guarded else 0)
+    nodes = {name: node for name, node in netgraph.nodes_of(interface).items() if stack.nodes.get(name) == node}
+    count = 3 if guard.wanted(port.spec) else 0
+    return interface in stack.members and interface in stack.filtered and len(nodes) == count
 
 
 def is_open(flags: int) -> bool:
