@@ -10,14 +10,17 @@ from typing import Any
 from skep_helper import codec
 from skep_helper.vocabulary import (
     AbandonImage,
+    AbandonReceive,
     AdoptDisk,
     AdoptVariables,
     ApplyNetwork,
     ApplyPort,
     ApplyRouter,
+    BookmarkSnapshot,
     CreateDisk,
     CreateGuestFolder,
     EmptyTrash,
+    EstimateSend,
     FilterRule,
     GrowDisk,
     GuestSpec,
@@ -29,12 +32,15 @@ from skep_helper.vocabulary import (
     PauseGuest,
     PortSpec,
     Probe,
+    PromoteGuest,
     PublishImage,
     ReadConsole,
     ReadGuests,
     ReadNetworks,
+    ReadReplica,
     ReadStorage,
     ReadVmBhyve,
+    ReceiveSnapshot,
     RemoveDisk,
     RemoveImage,
     RemoveNetwork,
@@ -45,8 +51,10 @@ from skep_helper.vocabulary import (
     ResumeGuest,
     RollBackGuest,
     RouterSpec,
+    SendSnapshot,
     SetGroup,
     SnapshotGuest,
+    SnapshotStream,
     StartGuest,
     StopGuest,
     TrashGuestFolder,
@@ -112,6 +120,17 @@ ADOPTION: tuple[Any, ...] = (
     AdoptDisk(guest="files", disk="root", source="zroot/vm/web/disk0", undo=True),
     AdoptVariables(guest="files", source="zroot/vm/web"),
 )
+_STREAM = SnapshotStream(guest="files", disk="root", snapshot="nightly", base="weekly", base_kind="bookmark")
+STREAMS: tuple[Any, ...] = (
+    EstimateSend(stream=_STREAM),
+    SendSnapshot(stream=SnapshotStream(guest="files", snapshot="nightly", token="1-d43d09d25-b8-789c63")),
+    ReceiveSnapshot(guest="files", snapshot="nightly", size=MIB, disks=("root",), frozen=True),
+    ReceiveSnapshot(guest="files", disk="root", snapshot="nightly", edition="full", image="debian", version="13.1"),
+    AbandonReceive(guest="files", disk="root"),
+    ReadReplica(guest="files"),
+    PromoteGuest(guest="files"),
+    BookmarkSnapshot(guest="files", snapshot="nightly", remove=True),
+)
 GUESTS: tuple[Any, ...] = (
     StartGuest(guest=_GUEST),
     StopGuest(guest="files", timeout=1),
@@ -151,6 +170,9 @@ GOOD: tuple[Any, ...] = (
 Json = dict[str, Any]
 
 
+ALL = (*STORAGE, *ADOPTION, *STREAMS, *GUESTS, *NETWORKS)
+
+
 def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) in a JSON value."""
     found: list[tuple[Any, Any]] = []
@@ -167,7 +189,9 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 class Hostile:
     """An endless source of requests as JSON text, most of them wrong somewhere."""
 
-    def __init__(self, seed: int, requests: tuple[Any, ...] = (*STORAGE, *ADOPTION, *GUESTS, *NETWORKS)) -> None:
+    def __init__(
+        self, seed: int, requests: tuple[Any, ...] = (*STORAGE, *ADOPTION, *STREAMS, *GUESTS, *NETWORKS)
+    ) -> None:
         self._random = random.Random(seed)
         self._valid: list[Json] = [codec.encode(request) for request in requests]
 

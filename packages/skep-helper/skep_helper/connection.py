@@ -10,6 +10,7 @@ from typing import Any
 from . import codec, wire
 from .jobs import Job, Result
 from .vocabulary import Cancel, Rejected
+from .vocabulary.streams import TAKE_DESCRIPTOR
 
 MOST_REQUESTS = 10_000
 MOST_PENDING = 96 << 20
@@ -18,6 +19,7 @@ MOST_TOLD = 8192
 MOST_ANSWERED = wire.ANSWER_LIMIT - (1 << 20)
 """Bytes of all answers of a batch; the rest of the frame says how it ended."""
 _HIGHEST_ID = 1024
+_TAKING = frozenset(kind.__name__ for kind in TAKE_DESCRIPTOR)
 
 
 @dataclass(eq=False)
@@ -40,12 +42,18 @@ class Batch:
 
     def kind(self) -> str:
         """The type of the request that is next or under way, for the log; it may be anything that came."""
-        request = self.requests[self.index]
-        return str(request.get("type", "")) if isinstance(request, dict) else "?"
+        return _kind(self.requests[self.index])
 
     def decode(self) -> Any:
         """The next request; raises Rejected."""
-        return codec.decode(self.requests[self.index])
+        request = codec.decode(self.requests[self.index])
+        if type(request) in TAKE_DESCRIPTOR and not self.received:
+            raise Rejected(f"{self.kind()} needs a descriptor, and to come alone with it")
+        return request
+
+
+def _kind(request: Any) -> str:
+    return str(request.get("type", "")) if isinstance(request, dict) else "?"
 
 
 class Connection:
@@ -117,6 +125,12 @@ def parse(connection: Connection, frame: wire.Frame) -> Batch:
     if not isinstance(requests, list) or not 1 <= len(requests) <= MOST_REQUESTS:
         raise Rejected(f"requests must be a list of 1 to {MOST_REQUESTS}")
     return Batch(connection, identity, requests, frame.descriptors)
+
+
+def check_descriptors(batch: Batch) -> None:
+    """A descriptor comes alone, with a request that takes one and is alone too; raises Rejected."""
+    if batch.received and (len(batch.received) > 1 or len(batch.requests) > 1 or batch.kind() not in _TAKING):
+        raise Rejected("descriptors came with requests that take none")
 
 
 def cancelled_id(batch: Batch) -> int | None:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from . import codec, log, wire
-from .connection import MOST_ANSWERED, Batch, Connection, cancelled_id, parse
+from .connection import MOST_ANSWERED, Batch, Connection, cancelled_id, check_descriptors, parse
 from .handlers import Context, Failure
 from .jobs import Job, Result, deadline_of
 from .outcome import outcome_of
@@ -189,9 +189,16 @@ class Server:
 
     @staticmethod
     def _close_descriptors(batch: Batch) -> None:
-        for descriptor in (*batch.received, *batch.descriptors):
+        Server._close_received(batch)
+        for descriptor in batch.descriptors:
             os.close(descriptor)
-        batch.received, batch.descriptors = (), []
+        batch.descriptors = []
+
+    @staticmethod
+    def _close_received(batch: Batch) -> None:
+        for descriptor in batch.received:
+            os.close(descriptor)
+        batch.received = ()
 
     def _take(self, connection: Connection, frame: wire.Frame) -> None:
         """A frame has come: a batch for the queue, or a Cancel of the one under way."""
@@ -202,9 +209,7 @@ class Server:
                 frame.close()
                 connection.send({"id": batch.identity, "answers": [self._cancel(connection, cancelled)]})
                 return
-            if frame.descriptors:
-                # No request of the vocabulary takes any yet.
-                raise Rejected("descriptors came with requests that take none")
+            check_descriptors(batch)
             if connection.batch:
                 raise Rejected("the connection is busy; only Cancel may be sent meanwhile")
         except Rejected as error:
@@ -246,13 +251,15 @@ class Server:
         handler = self._platform.handlers.get(type(request))
         if handler is None:
             raise Rejected(f"{batch.kind()} is not a request that this host carries out")
-        context = Context(policy=self._policy, peer_uid=batch.connection.uid)
+        context = Context(policy=self._policy, peer_uid=batch.connection.uid, descriptors=batch.received)
         if type(request) in self._platform.long:
             if self._stopping:
                 raise Failure("lost", "the helper is being restarted; repeat the request")
             if batch.cancelled:
                 raise Failure("cancelled", "cancelled before it began")
             self._start(batch, lambda job_context: handler(job_context, request), context, deadline_of(request))
+            # The process has it now: the other end must see when that one closes it.
+            self._close_received(batch)
             return None
         try:
             answer = codec.encode(handler(context, request))

@@ -53,6 +53,13 @@ class Host(Protocol):
         """Carry out a request that answers with a descriptor. Returns (answer, descriptor); the caller closes it."""
         ...
 
+    def stream(self, request: Any, descriptor: int, progress: Progress | None = None) -> Any:
+        """Carry out a request that reads or writes this descriptor (vocabulary.streams); returns its answer.
+
+        The descriptor stays the caller's, who closes it to let the other end see the end of the data.
+        """
+        ...
+
     def cancel(self) -> None:
         """End the long requests that are under way in other threads; they raise HostError("cancelled")."""
         ...

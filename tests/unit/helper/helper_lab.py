@@ -23,6 +23,7 @@ from skep_helper.vocabulary import (
     PublishImage,
     ResetGuest,
     ResumeGuest,
+    SendSnapshot,
 )
 
 PATIENCE = 60.0
@@ -95,6 +96,16 @@ def opening(context: Context, request: OpenScreen) -> Any:
     return {"guest": request.guest}
 
 
+def streaming(context: Context, request: SendSnapshot) -> Any:
+    """Writes the guest's name, and then as much as the snapshot's name says, until it is cancelled or done."""
+    (descriptor,) = context.descriptors
+    os.write(descriptor, request.stream.guest.encode())
+    while request.stream.snapshot == "endless":
+        context.progress(1, 2)
+        time.sleep(0.01)
+    return {"wrote": len(request.stream.guest)}
+
+
 def features(policy: Policy) -> tuple[Feature, ...]:
     """Slow until the test lets it go on, when it asks for that."""
     while (policy.run / "slow-probing").exists():
@@ -112,9 +123,9 @@ def serve(folder: Path) -> None:
         boot_id="boot-1",
         handlers={
             CreateDisk: long_request, PublishImage: failing, PauseGuest: short_request, ResetGuest: failing,
-            ResumeGuest: defective, OpenScreen: opening,
+            ResumeGuest: defective, OpenScreen: opening, SendSnapshot: streaming,
         },
-        long=frozenset({CreateDisk, PublishImage}),
+        long=frozenset({CreateDisk, PublishImage, SendSnapshot}),
         features=features,
         prepare=lambda policy: None,
         recover=lambda policy: None,

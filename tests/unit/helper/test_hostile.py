@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from helper_lab import policy_below
-from hostile_requests import ADOPTION, GUESTS, NETWORKS, STORAGE, Hostile, places
+from hostile_requests import ADOPTION, GUESTS, NETWORKS, STORAGE, STREAMS, Hostile, places
 from skep_helper import codec, log
 from skep_helper.handlers import Context
 from skep_helper.linux import storage
@@ -246,17 +246,17 @@ def test_the_watch_would_see_it(policy: Policy, watch: Watch) -> None:
 
 
 def test_every_request_of_the_vocabulary_is_among_the_valid_ones() -> None:
-    named = {type(request).__name__ for request in (*STORAGE, *ADOPTION, *GUESTS, *NETWORKS)}
+    named = {type(request).__name__ for request in (*STORAGE, *ADOPTION, *STREAMS, *GUESTS, *NETWORKS)}
     from skep_helper import vocabulary
 
     answers = {"Feature", "FilterRule", "GuestSpec", "NetworkSpec", "PortSpec", "RouterSpec", "Rejected"}
-    answers |= {"VmBhyveDisk", "VmBhyveGuest"}
+    answers |= {"VmBhyveDisk", "VmBhyveGuest", "SendEstimate", "SnapshotStream", "StreamPoint"}
     requests = {name for name in vocabulary.__all__ if not name.endswith("Reading")} - answers
     assert requests - named == {"Hello", "Cancel"}
     assert {kind.__name__ for kind in storage.HANDLERS} <= named
 
 
 def test_the_valid_ones_are_valid() -> None:
-    for request in (*STORAGE, *ADOPTION, *GUESTS, *NETWORKS):
+    for request in (*STORAGE, *ADOPTION, *STREAMS, *GUESTS, *NETWORKS):
         assert codec.decode(codec.loads(codec.dumps(request))) == request
         assert syntax(request) is None

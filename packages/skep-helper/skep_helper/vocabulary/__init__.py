@@ -61,14 +61,30 @@ from .storage import (
     UntrashGuestFolder,
     WriteSeed,
 )
+from .streams import (
+    AbandonReceive,
+    BookmarkSnapshot,
+    EstimateSend,
+    PartReading,
+    PromoteGuest,
+    ReadReplica,
+    ReceiveSnapshot,
+    ReplicaReading,
+    SendEstimate,
+    SendSnapshot,
+    SnapshotStream,
+    StreamPoint,
+)
 
 __all__ = [
-    "AbandonImage", "AdoptDisk", "AdoptVariables", "ApplyNetwork", "ApplyPort", "ApplyRouter", "Cancel", "CreateDisk",
-    "CreateGuestFolder", "DiskReading", "EmptyTrash", "Feature", "FilterRule", "FolderReading", "GrowDisk",
-    "GuestReading", "GuestSpec", "Hello", "HelloReading", "ImageReading", "NetworkReading", "NetworkSpec", "OpenAgent",
-    "OpenConsole", "OpenImageWriter", "OpenScreen", "PauseGuest", "PortSpec", "Probe", "ProbeReading", "PublishImage",
-    "ReadConsole", "ReadGuests", "ReadNetworks", "ReadStorage", "ReadVmBhyve", "Rejected", "RemoveDisk", "RemoveImage",
-    "RemoveNetwork", "RemovePort", "RemoveRouter", "RemoveSnapshot", "ResetGuest", "ResumeGuest", "RollBackGuest",
-    "RouterSpec", "SetGroup", "SnapshotGuest", "StartGuest", "StopGuest", "StorageReading", "TrashGuestFolder",
-    "UntrashGuestFolder", "VmBhyveDisk", "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
+    "AbandonImage", "AbandonReceive", "AdoptDisk", "AdoptVariables", "ApplyNetwork", "ApplyPort", "ApplyRouter",
+    "BookmarkSnapshot", "Cancel", "CreateDisk", "CreateGuestFolder", "DiskReading", "EmptyTrash", "EstimateSend",
+    "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec", "Hello", "HelloReading",
+    "ImageReading", "NetworkReading", "NetworkSpec", "OpenAgent", "OpenConsole", "OpenImageWriter", "OpenScreen",
+    "PartReading", "PauseGuest", "PortSpec", "Probe", "ProbeReading", "PromoteGuest", "PublishImage", "ReadConsole",
+    "ReadGuests", "ReadNetworks", "ReadReplica", "ReadStorage", "ReadVmBhyve", "ReceiveSnapshot", "Rejected",
+    "RemoveDisk", "RemoveImage", "RemoveNetwork", "RemovePort", "RemoveRouter", "RemoveSnapshot", "ReplicaReading",
+    "ResetGuest", "ResumeGuest", "RollBackGuest", "RouterSpec", "SendEstimate", "SendSnapshot", "SetGroup",
+    "SnapshotGuest", "SnapshotStream", "StartGuest", "StopGuest", "StorageReading", "StreamPoint",
+    "TrashGuestFolder", "UntrashGuestFolder", "VmBhyveDisk", "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
 ]  # fmt: skip

@@ -54,14 +54,17 @@ class Channel:
         except OSError:
             return False
 
-    def send(self, requests: Sequence[Any]) -> None:
+    def send(self, requests: Sequence[Any], descriptor: int | None = None) -> None:
+        """descriptor: goes along; the caller keeps his."""
         self._identity = self._identity % _LAST_ID + 1
-        self._send(self._identity, requests)
+        self._send(self._identity, requests, descriptor)
 
-    def _send(self, identity: int, requests: Sequence[Any]) -> None:
+    def _send(self, identity: int, requests: Sequence[Any], descriptor: int | None = None) -> None:
         data = wire.pack({"id": identity, "requests": [codec.encode(request) for request in requests]})
         with self._sending:
-            self._socket.sendall(data)
+            # Some systems take a descriptor with few bytes only.
+            sent = 0 if descriptor is None else socket.send_fds(self._socket, [data[:1]], [descriptor])
+            self._socket.sendall(data[sent:])
 
     def receive(self, progress: Progress | None) -> Reply:
         """Wait for the end of the batch that was sent; the caller owns the descriptors."""

@@ -57,6 +57,12 @@ class HelperClient:
             raise HostError("failed", f"{len(descriptors)} descriptors were answered instead of one", name)
         return answers[0], descriptors[0]
 
+    def stream(self, request: Any, descriptor: int, progress: Progress | None = None) -> Any:
+        answers, descriptors = self._exchange([request], progress, descriptor)
+        for surplus in descriptors:
+            os.close(surplus)
+        return answers[0]
+
     def cancel(self) -> None:
         with self._lock:
             busy = tuple(self._busy)
@@ -73,10 +79,12 @@ class HelperClient:
         for channel in channels:
             channel.close()
 
-    def _exchange(self, requests: Sequence[Any], progress: Progress | None) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    def _exchange(
+        self, requests: Sequence[Any], progress: Progress | None, descriptor: int | None = None
+    ) -> tuple[tuple[Any, ...], tuple[int, ...]]:
         name = type(requests[0]).__name__
         try:
-            with self._channel(requests) as channel:
+            with self._channel(requests, descriptor) as channel:
                 reply = channel.receive(progress)
         except (wire.Closed, OSError) as error:
             message = "skep-helper went away before it answered; the request may or may not be done"
@@ -91,9 +99,9 @@ class HelperClient:
             raise HostError(reply.code, reply.message, type(failed).__name__, reply.failed)
 
     @contextmanager
-    def _channel(self, requests: Sequence[Any]) -> Iterator[Channel]:
+    def _channel(self, requests: Sequence[Any], descriptor: int | None) -> Iterator[Channel]:
         """A connection on which these requests were sent. It is kept when all went well."""
-        channel = self._sent(requests)
+        channel = self._sent(requests, descriptor)
         try:
             yield channel
         except BaseException:
@@ -103,7 +111,7 @@ class HelperClient:
             self._busy.discard(channel)
             self._idle.append(channel)
 
-    def _sent(self, requests: Sequence[Any]) -> Channel:
+    def _sent(self, requests: Sequence[Any], descriptor: int | None) -> Channel:
         """Send on an idle connection, or a new one when the helper behind the idle ones is gone: what could not be
         sent was not begun."""
         while True:
@@ -111,20 +119,20 @@ class HelperClient:
                 channel = self._idle.pop() if self._idle else None
             if channel is None:
                 break
-            if channel.is_alive() and self._send(channel, requests):
+            if channel.is_alive() and self._send(channel, requests, descriptor):
                 return channel
             channel.close()
         channel = self._connect()
-        if self._send(channel, requests):
+        if self._send(channel, requests, descriptor):
             return channel
         raise wire.Closed("it closed the connection at once; does it know this user?")
 
-    def _send(self, channel: Channel, requests: Sequence[Any]) -> bool:
+    def _send(self, channel: Channel, requests: Sequence[Any], descriptor: int | None) -> bool:
         """False when the other end is gone; nothing was begun then."""
         with self._lock:
             self._busy.add(channel)
         try:
-            channel.send(requests)
+            channel.send(requests, descriptor)
         except OSError:
             self._forget(channel)
             return False

@@ -22,8 +22,9 @@ from skep_helper.vocabulary import (
     UntrashGuestFolder,
     WriteSeed,
 )
+from skep_helper.vocabulary.streams import STREAM_VERBS
 
-from . import creation, disks, folders, images, layout, reading, seed, snapshots, trash
+from . import creation, disks, folders, images, layout, reading, seed, snapshots, streams, trash
 
 HANDLERS: dict[type, Handler] = {
     CreateGuestFolder: folders.create,
@@ -42,6 +43,7 @@ HANDLERS: dict[type, Handler] = {
     AbandonImage: images.abandon,
     RemoveImage: images.remove,
     ReadStorage: reading.read,
+    **dict.fromkeys(STREAM_VERBS, streams.refuse),
 }
 
 LONG: frozenset[type] = frozenset(

@@ -18,12 +18,16 @@ from .faults import Died, Fault, Faults
 from .guests import SimGuest, SimGuests
 from .network import SimNetwork
 from .storage import SimStorage
+from .streams import SimStreams
 from .table import Table
 from .vm_bhyve import SimVmBhyve
 
 GIB = 1 << 30
 Handle = Callable[[Any, Progress | None], Any]
-_READS = (v.ReadStorage, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.ReadVmBhyve, v.Probe, v.Hello)
+_READS = (
+    v.ReadStorage, v.ReadReplica, v.EstimateSend, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.ReadVmBhyve, v.Probe,
+    v.Hello,
+)  # fmt: skip
 
 
 class SimHost:
@@ -68,10 +72,12 @@ class SimHost:
         self.guests = SimGuests(clock, self._pause)
         self.storage = SimStorage(storage, clock, self.guests.attached)
         self.vm_bhyve = SimVmBhyve(self.storage)
+        self.streams = SimStreams(self.storage, self._lock, self._check)
         self.network = SimNetwork(uplinks, self._missing)
         self.guests.storage, self.guests.network = self.storage, self.network
         self._table: Table = {
             **self.storage.table(),
+            **self.streams.table(),
             **self.network.table(),
             **self.guests.table(),
             **self.vm_bhyve.table(),
@@ -98,6 +104,15 @@ class SimHost:
     def open(self, request: Any) -> tuple[Any, int]:
         try:
             return None, self._with_faults(request, self._handle_open, None)
+        except HostError as error:
+            raise HostError(error.code, error.message, type(request).__name__) from None
+
+    def stream(self, request: Any, descriptor: int, progress: Progress | None = None) -> Any:
+        def handle(request: Any, progress: Progress | None) -> Any:
+            return self.streams.stream(request, descriptor, progress)
+
+        try:
+            return self._with_faults(request, handle, progress)
         except HostError as error:
             raise HostError(error.code, error.message, type(request).__name__) from None
 
@@ -210,6 +225,11 @@ class SimHost:
         """Let time pass in this request; raises HostError when it is cancelled."""
         event = self._cancels[threading.get_ident()]
         if seconds > 0 and self._wait(event, min(seconds, threading.TIMEOUT_MAX)):
+            raise HostError("cancelled", "the request was cancelled")
+
+    def _check(self) -> None:
+        """Raises HostError when the request was cancelled."""
+        if self._cancels[threading.get_ident()].is_set():
             raise HostError("cancelled", "the request was cancelled")
 
     def _handle(self, request: Any, progress: Progress | None) -> Any:
