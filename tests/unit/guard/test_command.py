@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skep_helper.linux.qemu import command, slots
 from skep_helper.linux.qemu.command import Machine, Source
@@ -95,6 +95,7 @@ def addresses(spec: GuestSpec) -> dict[str, tuple[str, str]]:
 device = st.tuples(st.sampled_from(["virtio", "ahci", "nvme", "nic"]), st.integers(0, slots.SLOTS - 1))
 
 
+@settings(deadline=None)
 @given(st.lists(device, max_size=12, unique_by=lambda item: item[1]), st.integers(0, 11))
 def test_adding_a_device_moves_no_other_and_nothing_collides(devices: list[tuple[str, int]], more: int) -> None:
     def spec(chosen: list[tuple[str, int]]) -> GuestSpec:
@@ -121,3 +122,18 @@ def test_slots_that_are_not_there() -> None:
                 disks=(DiskDevice(disk="a", slot=1), DiskDevice(disk="b", slot=1)),
             )
         )  # fmt: skip
+
+
+def test_a_tpm_is_a_connection_and_no_name() -> None:
+    with_tpm = GuestSpec(name="t", digest="0123456789abcdef", memory=1 << 30, tpm=True)
+    where = machine(with_tpm)
+    argv = command.render(with_tpm, where)
+    number = where.numbers["tpm"]
+    at = argv.index(f"socket,id=tpm,fd={number}")
+    assert argv[at - 1 : at + 5] == [
+        "-chardev", f"socket,id=tpm,fd={number}", "-tpmdev", "emulator,id=tpm,chardev=tpm",
+        "-device", '{"driver": "tpm-crb", "tpmdev": "tpm"}',
+    ]  # fmt: skip
+    by_hand = command.describe(argv, {other: f"/x/{key}" for key, other in where.numbers.items()})
+    assert "socket,id=tpm,path=/x/tpm" in by_hand
+    assert not any("tpm" in word for word in command.render(FULL, machine(FULL)))

@@ -21,6 +21,7 @@ from ..vocabulary.guest import (
 )
 from ..vocabulary.host import Feature
 from . import guests_kvm, guests_probe, guests_start
+from .qemu import tpm
 from .storage import layout
 
 HANDLERS: dict[type, Handler] = {
@@ -44,11 +45,15 @@ def features(policy: Policy) -> tuple[Feature, ...]:
     """The KVM probe starts a guest and takes seconds, once a boot."""
     return (
         guests_kvm.feature(policy),
-        Feature(name="swtpm", works=False, reason="this version gives guests no TPM yet"),
+        _feature("swtpm", tpm.reason()),
     )
 
 
 FEATURES = features
+
+
+def _feature(name: str, reason: str) -> Feature:
+    return Feature(name=name, works=not reason, reason=reason[:256])
 
 
 def prepare(policy: Policy) -> None:

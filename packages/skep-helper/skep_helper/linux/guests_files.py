@@ -48,6 +48,7 @@ class Opener:
     """Opens what the keys of ``command.keys`` name. A context manager that closes what it opened.
 
     paths: what the descriptors are, by key, for the readable configuration. meanwhile: takes what waits for the disk.
+    tpm: descriptors of the guest's swtpm.
     """
 
     def __init__(
@@ -60,15 +61,17 @@ class Opener:
         self._open_port = open_port
         self._runtime = state.Folder(str(policy.run), spec.name)
         self.descriptors: list[int] = []
+        self.tpm: list[int] = []
         self.paths: dict[str, str] = {}
 
     def __enter__(self) -> Opener:
         return self
 
     def __exit__(self, *ignored: object) -> None:
-        for descriptor in self.descriptors:
+        for descriptor in (*self.descriptors, *self.tpm):
             os.close(descriptor)
         self.descriptors.clear()
+        self.tpm.clear()
 
     def open(self, key: str) -> None:
         kind, _, name = key.partition(":")
@@ -89,6 +92,20 @@ class Opener:
             os.chmod(path, 0o600)
             listener.listen(8)
             return listener.detach()
+
+    def _open_tpm(self, key: str, name: str) -> int:
+        """One end for QEMU, the other for swtpm. A socket's name is for who runs the guest by hand."""
+        self.paths[key] = f"/tmp/{self._spec.name}-tpm.sock"  # noqa: S108 - nothing is made there
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.tpm.append(theirs.detach())
+        return ours.detach()
+
+    def open_tpm_state(self, gid: int) -> None:
+        """The file that swtpm keeps its state in: root's, and writable by the guest's group of one."""
+        descriptor = self._folder.open(layout.TPM, os.O_RDWR | os.O_CREAT)
+        self.tpm.append(descriptor)
+        os.fchown(descriptor, -1, gid)
+        os.fchmod(descriptor, 0o660)
 
     def _open_code(self, key: str, name: str) -> int:
         self.paths[key] = firmware.SECURE_CODE if self._spec.secure_boot else firmware.CODE

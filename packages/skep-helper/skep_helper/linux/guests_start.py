@@ -18,7 +18,7 @@ from ..policy import Policy
 from ..vocabulary.guest import GuestReading, GuestSpec, StartGuest
 from . import DRIVER, guests_kvm, guests_passthrough, guests_uids
 from .guests_files import VMM, Opener, disk_sources, make_pipes, media_sources
-from .qemu import command, firmware
+from .qemu import command, firmware, tpm
 from .qemu.process import FIRST_DESCRIPTOR
 from .storage import layout
 
@@ -46,13 +46,13 @@ def _start(policy: Policy, spec: GuestSpec, folder: state.Folder, lock: int) -> 
             make_pipes(folder, launch["uid"])
             message = {"guest": spec.name, "launch": launch}
             meanwhile.begin()
-            return to_reading(client.spawn(policy, message, [lock, *opener.descriptors]))
+            return to_reading(client.spawn(policy, message, [lock, *opener.descriptors, *opener.tpm]))
 
 
 def _check(policy: Policy, spec: GuestSpec) -> None:
     command.used_slots(spec)
-    if spec.tpm:
-        raise Failure("unsupported", f"guest {spec.name}: a TPM needs swtpm, which this version does not drive yet")
+    if spec.tpm and (why := tpm.reason()):
+        raise Failure("unsupported", f"guest {spec.name}: no TPM here: {why}")
     guests_passthrough.check(policy, spec.passthrough)
     limit = policy.memory_limit or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     used = sum(int(record["memory"]) for record in readings(policy) if record["state"] in state.LIVE)
@@ -76,6 +76,8 @@ def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener, mean
     argv = command.render(spec, machine)
     home.make(SERIAL, durable=False).close()
     uid = _uid(policy, spec.name, home, meanwhile)
+    if spec.tpm:
+        opener.open_tpm_state(uid)
     copy = command.describe(argv, {numbers[key]: path for key, path in opener.paths.items()})
     meanwhile.add(lambda: home_files.write_copy(policy, home, copy))
     meanwhile.add(home.sync)  # all that the first start makes here
@@ -91,7 +93,7 @@ def _prepare(policy: Policy, spec: GuestSpec, home: Folder, opener: Opener, mean
     record["media_detached"] = bool(detached)
     return {
         "argv": argv, "uid": uid, "gid": uid, "groups": groups, "locked_memory": bool(spec.passthrough),
-        "state": record,
+        "tpm": spec.tpm, "state": record,
     }  # fmt: skip
 
 

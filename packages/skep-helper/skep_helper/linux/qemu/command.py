@@ -58,6 +58,7 @@ def keys(spec: GuestSpec, disks: Mapping[str, Source], media: Mapping[int, Sourc
     found += [f"media:{medium.slot}" for medium in spec.media if medium.slot in media]
     found += ["seed"] if spec.seed else []
     found += ["agent"] if spec.agent else []
+    found += ["tpm"] if spec.tpm else []
     return found + [f"nic:{nic.port}" for nic in spec.nics]
 
 
@@ -145,6 +146,8 @@ def _devices(spec: GuestSpec, machine: Machine) -> Iterator[list[str]]:
     yield _device(driver="virtio-rng-pci", bus="pcie.0", addr=slots.RANDOM)
     if spec.agent:
         yield _agent(machine.numbers["agent"])
+    if spec.tpm:
+        yield _tpm(machine.numbers["tpm"])
     yield _screen() if spec.screen else ["-vga", "none"]
     for index, address in enumerate(spec.passthrough):
         yield _device(driver="vfio-pci", host=address, bus=f"pass-{index}", addr="0x0")
@@ -237,6 +240,13 @@ def _agent(number: int) -> list[str]:
         "-chardev", f"socket,id=agent,fd={number},server=on,wait=off",
         *_device(driver="virtio-serial-pci", id="serial", bus="pcie.0", addr=slots.AGENT),
         *_device(driver="virtserialport", bus="serial.0", chardev="agent", name="org.qemu.guest_agent.0"),
+    ]  # fmt: skip
+
+
+def _tpm(number: int) -> list[str]:
+    return [
+        "-chardev", f"socket,id=tpm,fd={number}", "-tpmdev", "emulator,id=tpm,chardev=tpm",
+        *_device(driver="tpm-crb", tpmdev="tpm"),
     ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from ...guard.state import Folder
 from . import process
 from .disks import Disks
 from .qmp import Qmp
+from .tpm import FILES, Tpm
 
 GREETING = 60.0
 """Seconds for QEMU to answer after its start: on a busy host, allocating a large guest's memory takes long."""
@@ -52,6 +53,7 @@ class Driver:
         self._errors = -1
         self._tail = b""
         self._io_error = ""
+        self._tpm = Tpm(loop, state, changed)
         self.ended = Future()
         self.disks = Disks(loop, folder, state, changed, self._qmp)
 
@@ -60,7 +62,11 @@ class Driver:
         process.favour(STARTING)
         self._open_errors()
         writer = os.open(self._folder.errors, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        pid, gate = process.spawn(launch, descriptors, writer, self._folder.serial)
+        of_qemu = descriptors[: len(descriptors) - FILES] if launch.get("tpm") else descriptors
+        pid, gate = process.spawn(launch, of_qemu, writer, self._folder.serial)
+        gates = [gate]
+        if launch.get("tpm"):
+            gates.insert(0, self._tpm.start(_confined(launch), descriptors[-FILES:], writer))
         os.close(writer)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -68,8 +74,9 @@ class Driver:
         self._follow(pid)
         self._state.update(pid=pid, start=process.start_time(pid), state="running", started=time.time())
         self._changed()
-        os.write(gate, b"g")
-        os.close(gate)
+        for gate in gates:
+            os.write(gate, b"g")
+            os.close(gate)
         try:
             yield from self._first_attach()
         finally:
@@ -87,6 +94,7 @@ class Driver:
             self._finish("unknown", "it ended while no guard ran")
             return
         self._open_errors()
+        self._tpm.adopt()
         self._state["state"] = "running"  # until QEMU says otherwise; nobody stops it any more
         attached = self._loop.start(self._attach())
         try:
@@ -266,6 +274,10 @@ class Driver:
     def _exited(self) -> None:
         self._loop.unwatch(self._process)
         self._read_errors()
+        self._loop.start(self._tpm.end()).then(lambda _: self._explain())
+
+    def _explain(self) -> None:
+        """Nothing of the guest runs any more."""
         if not self._child:
             self._finish("unknown", "it ended; the guard that started it was gone by then")
             return
@@ -301,3 +313,8 @@ class Driver:
             self._tail = (self._tail + os.read(self._errors, _TAIL))[-_TAIL:]
         except BlockingIOError:
             return
+
+
+def _confined(launch: dict[str, Any]) -> dict[str, Any]:
+    """swtpm has the guest's user and none of QEMU's other rights."""
+    return {"uid": launch["uid"], "gid": launch["gid"], "groups": []}

@@ -34,6 +34,8 @@ GUESTS, IMAGES, INCOMING, TRASH = "guests", "images", "incoming", "trash"
 DISKS, SNAPSHOTS, DEFINITION = "disks", "snapshots", "definition"
 VARS, SEED, SEED_RECORD, RECORD, IMAGE = "uefi-vars.fd", "seed.iso", "seed.json", "record.json", "image"
 ROLLBACK = "rollback.json"
+TPM = "tpm.state"
+"""The state of the guest's TPM, written by its swtpm; there once the guest had one."""
 _PATIENCE = 30.0
 _PAUSE = 0.05
 

@@ -1,5 +1,6 @@
-"""Snapshots of a guest: one internal snapshot in every disk, a copy of the UEFI variables, then the record, whose
-presence makes the snapshot exist. A rollback is journalled: once begun it is finished, also after a crash."""
+"""Snapshots of a guest: one internal snapshot in every disk, a copy of the UEFI variables and of the TPM's state, then
+the record, whose presence makes the snapshot exist. A rollback is journalled: once begun it is finished, also after a
+crash."""
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ def snapshot(context: Context, request: SnapshotGuest) -> dict[str, bool]:
         _drop(context, request.guest, request.snapshot, disks, running)
         frozen = _take(context, request, disks, found, running)
         kept = _copy_file(folder, target, layout.VARS, context.progress)
+        _copy_file(folder, target, layout.TPM, context.progress)
         record = SnapshotRecord(created=time.time(), disks=tuple(found), frozen=frozen, vars=kept)
         records.write(target, layout.RECORD, record)
         return {"frozen": frozen}
@@ -177,6 +179,8 @@ def _finish(policy: Policy, folder: Folder, snapshot: str, progress: Progress) -
             _copy_file(kept, folder, layout.VARS, progress)
         else:
             folder.remove(layout.VARS)
+        if not _copy_file(kept, folder, layout.TPM, progress):
+            folder.remove(layout.TPM)
     folder.remove(layout.ROLLBACK)
 
 
