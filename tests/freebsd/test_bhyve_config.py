@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bhyve_reading import devices, guest, parse
 from bhyve_transcripts import blocks
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skep_helper.freebsd.bhyve import config, slots, syntax
 from skep_helper.freebsd.bhyve.config import Machine
@@ -144,7 +144,8 @@ def spec(**options: object) -> GuestSpec:
         ({"memory": (1 << 28) + 1}, "whole MiB"),
         ({"cpus": Cpus(cores=0)}, "at least 1"),
         ({"passthrough": ("0001:00:02.0",)}, "domain 0000"),
-        ({"passthrough": ("0000:00:02.0",) * 9}, "8 passed-through"),
+        ({"passthrough": tuple(f"0000:00:{slot:02x}.0" for slot in range(9))}, "8 passed-through"),
+        ({"passthrough": ("0000:00:02.0",) * 2}, "is there twice"),
     ],
 )
 def test_what_bhyve_would_accept_in_silence(options: dict[str, object], words: str) -> None:
@@ -175,6 +176,7 @@ def build(items: list[tuple[str, int]], **options: object) -> GuestSpec:
     )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     chosen,
     st.builds(Cpus, sockets=st.integers(1, 4), cores=st.integers(1, 8), threads=st.integers(1, 2)),
@@ -198,6 +200,7 @@ def test_it_reads_back_as_the_same_guest(
     assert guest(parse(render(made)), names, ports, made) == made
 
 
+@settings(deadline=None)
 @given(chosen, st.integers(0, 14))
 def test_adding_a_device_moves_no_other_and_nothing_collides(items: list[tuple[str, int]], more: int) -> None:
     before, after = (devices(parse(render(build(part)))) for part in (items[:more], items))

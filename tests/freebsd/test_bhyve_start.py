@@ -37,7 +37,17 @@ GIB = 1 << 30
 PCICONF = b"""\
 hostb0@pci0:0:0:0:\tclass=0x060000 rev=0x00 hdr=0x00 vendor=0x8086 device=0x29c0 subvendor=0x1af4 subdevice=0x1100
 virtio_pci0@pci0:0:1:0:\tclass=0x010000 rev=0x00 hdr=0x00 vendor=0x1af4 device=0x1001 subvendor=0x1af4 subdevice=0x0002
-ppt0@pci0:3:0:0:\tclass=0x020000 rev=0x00 hdr=0x00 vendor=0x8086 device=0x1521 subvendor=0x8086 subdevice=0x0001
+pcib1@pci0:0:28:0:\tclass=0x060400 rev=0x00 hdr=0x81 vendor=0x8086 device=0x2940 subvendor=0x0000 subdevice=0x0000
+    cap 10[40] = PCI-Express 2 root port max data 128(128)
+    cap 05[90] = MSI supports 1 message
+ppt0@pci0:3:0:0:\tclass=0x020000 rev=0x00 hdr=0x80 vendor=0x8086 device=0x1521 subvendor=0x8086 subdevice=0x0001
+    cap 01[40] = powerspec 3  supports D0 D3  current D0
+    cap 05[50] = MSI supports 1 message, 64 bit, vector masks
+    cap 11[70] = MSI-X supports 10 messages, enabled
+igb0@pci0:3:0:1:\tclass=0x020000 rev=0x00 hdr=0x80 vendor=0x8086 device=0x1521 subvendor=0x8086 subdevice=0x0001
+    cap 11[70] = MSI-X supports 10 messages, enabled
+ppt1@pci0:4:0:0:\tclass=0x0c0300 rev=0x00 hdr=0x00 vendor=0x8086 device=0x27c8 subvendor=0x8086 subdevice=0x0001
+    cap 01[40] = powerspec 2  supports D0 D3  current D0
 none0@pci0:0:31:3:\tclass=0x0c0500 rev=0x02 hdr=0x00 vendor=0x8086 device=0x2930 subvendor=0x1af4 subdevice=0x1100
 """
 
@@ -78,12 +88,18 @@ def test_a_host_that_works() -> None:
 
 
 def test_drivers_of_pci_devices() -> None:
-    assert guests_facts.pci_devices(PCICONF) == {
-        "0000:00:00.0": "hostb", "0000:00:01.0": "virtio_pci", "0000:03:00.0": "ppt", "0000:00:1f.3": "none",
+    found = guests_facts.pci_devices(PCICONF)
+    assert {address: device.driver for address, device in found.items()} == {
+        "0000:00:00.0": "hostb", "0000:00:01.0": "virtio_pci", "0000:00:1c.0": "pcib", "0000:03:00.0": "ppt",
+        "0000:03:00.1": "igb", "0000:04:00.0": "ppt", "0000:00:1f.3": "none",
     }  # fmt: skip
+    assert {address for address, device in found.items() if device.messages} == {
+        "0000:00:1c.0", "0000:03:00.0", "0000:03:00.1",
+    }  # fmt: skip
+    assert [address for address, device in found.items() if device.bridge] == ["0000:00:1c.0"]
 
 
-POLICY = Policy(passthrough=("0000:03:00.0", "0000:00:01.0", "0000:07:00.0"))
+POLICY = Policy(passthrough=("0000:03:00.0", "0000:00:01.0", "0000:07:00.0", "0000:00:1c.0", "0000:04:00.0"))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +114,9 @@ POLICY = Policy(passthrough=("0000:03:00.0", "0000:00:01.0", "0000:07:00.0"))
         (spec(secure_boot=True), host(), "unsupported", "no secure boot"),
         (spec(passthrough=("0000:03:00.0",)), host(iommu=False), "unsupported", "no IOMMU"),
         (spec(passthrough=("0000:07:00.0",)), host(), "missing", "not in this host"),
+        (spec(passthrough=("0000:00:1c.0",)), host(), "unsupported", "is a bridge"),
+        (spec(passthrough=("0000:04:00.0",)), host(), "unsupported", "neither MSI nor MSI-X"),
+        (spec(passthrough=("0000:03:00.0",)), host(wirable=GIB - 1), "full", r"1023 MiB may still.*max_user_wired"),
         (spec(passthrough=("0000:00:01.0",)), host(), "unsupported", r'virtio_pci, not to ppt.*pptdevs="0/1/0"'),
     ],
 )
@@ -116,6 +135,25 @@ def test_what_passes() -> None:
         guests_check.check(spec(passthrough=("0000:09:00.0",)), host(), POLICY, 0)
     with pytest.raises(Failure, match="in use by another guest"):
         guests_check.check(spec(passthrough=("0000:03:00.0",)), host(), POLICY, 0, frozenset({"0000:03:00.0"}))
+
+
+def test_memory_that_may_be_wired() -> None:
+    recorded = next(block for block in blocks("09-bhyve-args.txt") if "vm.max_user_wired" in block.command)
+    values = guests_facts.parse_sysctl(recorded.stdout.replace(": ", "=")) | {"vm.stats.vm.v_user_wire_count": "721"}
+    facts = guests_facts.judge(values, loaded=True, reason="", nmdm=True, devices={})
+    assert facts.wirable == (1208721 - 721) * 4096
+    guests_check.check(spec(passthrough=("0000:03:00.0",)), host(wirable=GIB), POLICY, GIB)
+    guests_check.check(spec(), host(wirable=0), POLICY, GIB)
+    unknown = guests_facts.judge({}, loaded=True, reason="", nmdm=True, devices={})
+    assert unknown.wirable == -1
+
+
+def test_functions_of_one_device_with_several_users_are_told() -> None:
+    guest = spec(passthrough=("0000:03:00.0",))
+    assert guests_check.shared(guest, host(), frozenset()).endswith("other users: 0000:03:00.1 is the host's (igb)")
+    assert guests_check.shared(guest, host(), frozenset({"0000:03:00.1"})).endswith("0000:03:00.1 is another guest's")
+    assert guests_check.shared(spec(passthrough=("0000:04:00.0",)), host(), frozenset()) == ""
+    assert guests_check.shared(spec(), host(), frozenset()) == ""
 
 
 def test_libraries_of_bhyve() -> None:

@@ -32,6 +32,34 @@ def check(spec: GuestSpec, facts: Facts, policy: Policy, used: int, lent: frozen
     _check_memory(spec, facts, policy, used)
     for address in spec.passthrough:
         check_device(address, facts, policy, lent)
+    if spec.passthrough:
+        _check_wired(spec, facts)
+
+
+def _check_wired(spec: GuestSpec, facts: Facts) -> None:
+    """A device reaches all of its guest's memory, so bhyve has it wired; the kernel limits what users may wire."""
+    if 0 <= facts.wirable < spec.memory:
+        needs = f"guest {spec.name} needs {spec.memory // MIB} MiB of wired memory for its passed-through devices"
+        hint = "stop a guest that has some, give this one less memory, or raise the sysctl vm.max_user_wired (pages)"
+        raise Failure("full", f"{needs}, {facts.wirable // MIB} MiB may still be wired: {hint}")
+
+
+def shared(spec: GuestSpec, facts: Facts, lent: frozenset[str]) -> str:
+    """What the administrator should know of passed-through devices: functions of one device that have several users.
+
+    Nothing in the IOMMU keeps such functions apart, unless the device does (ACS). Empty when there is nothing to say.
+    """
+    found = []
+    for address in spec.passthrough:
+        for other, device in facts.devices.items():
+            if other.partition(".")[0] != address.partition(".")[0] or other in spec.passthrough:
+                continue
+            if other in lent:
+                found.append(f"{other} is another guest's")
+            elif device.driver not in ("ppt", "none"):
+                found.append(f"{other} is the host's ({device.driver})")
+    listed = ", ".join(dict.fromkeys(found))
+    return f"functions of its PCI devices have other users: {listed}" if listed else ""
 
 
 def _check_features(spec: GuestSpec, facts: Facts) -> None:
@@ -59,12 +87,16 @@ def check_device(address: str, facts: Facts, policy: Policy, lent: frozenset[str
         raise Rejected(f"PCI device {address} is not listed in the policy's passthrough")
     if not facts.iommu:
         raise Failure("unsupported", f"PCI device {address}: no IOMMU (VT-d or AMD-Vi); switch it on in the firmware")
-    driver = facts.devices.get(address)
-    if driver is None:
+    device = facts.devices.get(address)
+    if device is None:
         raise Failure("missing", f"PCI device {address} is not in this host")
-    if driver != "ppt":
+    if device.bridge:
+        raise Failure("unsupported", f"PCI device {address} is a bridge, which cannot be passed through")
+    if device.driver != "ppt":
         bus, slot, function = config.host_address(address)
         hint = f'pptdevs="{bus}/{slot}/{function}" in loader.conf and reboot'
-        raise Failure("unsupported", f"PCI device {address} is bound to {driver}, not to ppt(4): {hint}")
+        raise Failure("unsupported", f"PCI device {address} is bound to {device.driver}, not to ppt(4): {hint}")
+    if not device.messages:
+        raise Failure("unsupported", f"PCI device {address} has neither MSI nor MSI-X, which bhyve needs of it")
     if address in lent:
         raise Failure("busy", f"PCI device {address} is in use by another guest")

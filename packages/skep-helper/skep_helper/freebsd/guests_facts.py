@@ -13,19 +13,35 @@ from ..run import run
 MIB = 1 << 20
 _NAMES = (
     "kern.osreldate", "hw.physmem", "hw.vmm.maxcpu", "hw.vmm.iommu.initialized", "hw.vmm.vmx.initialized",
-    "hw.vmm.vmx.cap.unrestricted_guest", "kstat.zfs.misc.arcstats.c_min",
+    "hw.vmm.vmx.cap.unrestricted_guest", "kstat.zfs.misc.arcstats.c_min", "hw.pagesize", "vm.max_user_wired",
+    "vm.stats.vm.v_user_wire_count",
 )  # fmt: skip
-_DEVICE = re.compile(r"^(\S+?)(\d*)@pci(\d+):(\d+):(\d+):(\d+):", re.MULTILINE)
+_DEVICE = re.compile(r"^(\S+?)(\d*)@pci(\d+):(\d+):(\d+):(\d+):.*?hdr=0x([0-9a-f]+)", re.MULTILINE)
+# Capabilities 5 and 0x11 of the PCI specification, as pciconf -c shows them: MSI and MSI-X.
+_MESSAGES_OF = re.compile(r"^\s+cap (?:05|11)\[", re.MULTILINE)
+_BRIDGE = 0x01
+"""Header type of a PCI-PCI bridge, without the bit that tells of several functions."""
 _MESSAGES = Path("/var/run/dmesg.boot")
 # What vmm(4) says when it does not like the processor.
 _REFUSALS = re.compile(r"^(SVM: .*|vmx_modinit: .*)$", re.MULTILINE)
 LOAD = "load it: kldload vmm nmdm; sysrc kld_list+='vmm nmdm'"
 
 
+@dataclass(frozen=True)
+class Device:
+    """A PCI function of the host. driver: without its number, "none" when no driver took it. messages: whether it can
+    interrupt by messages (MSI, MSI-X). bridge: whether it is a bridge to another bus."""
+
+    driver: str
+    messages: bool = True
+    bridge: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """release: as kern.osreldate, 1302001 is 13.2. vmm: why vmm(4) cannot run guests, empty when it can. memory: bytes
-    of the host. kept: bytes of it that guests must leave alone. devices: driver by PCI address, without its number."""
+    of the host. kept: bytes of it that guests must leave alone. wirable: bytes that may still be wired, -1 when the
+    kernel does not say. devices: by PCI address (0000:03:00.0)."""
 
     release: int
     vmm: str = ""
@@ -34,17 +50,20 @@ class Facts:
     memory: int = 0
     kept: int = 0
     iommu: bool = False
-    devices: Mapping[str, str] = field(default_factory=dict)
+    wirable: int = -1
+    devices: Mapping[str, Device] = field(default_factory=dict)
 
 
 def read() -> Facts:
     values = sysctl(*_NAMES)
     loaded = _has("vmm")
     reason = "" if loaded else refusal(_messages())
-    return judge(values, loaded=loaded, reason=reason, nmdm=_has("nmdm"), devices=pci_devices(run(["pciconf", "-l"])))
+    return judge(
+        values, loaded=loaded, reason=reason, nmdm=_has("nmdm"), devices=pci_devices(run(["pciconf", "-l", "-c"]))
+    )
 
 
-def judge(values: Mapping[str, str], *, loaded: bool, reason: str, nmdm: bool, devices: Mapping[str, str]) -> Facts:
+def judge(values: Mapping[str, str], *, loaded: bool, reason: str, nmdm: bool, devices: Mapping[str, Device]) -> Facts:
     """values: of the sysctls. loaded: whether the kernel has the module vmm, which it also lacks when vmm.ko is there
     but refused the processor; reason: what it said then."""
     memory = int(values.get("hw.physmem", 0))
@@ -60,7 +79,7 @@ def judge(values: Mapping[str, str], *, loaded: bool, reason: str, nmdm: bool, d
     return Facts(
         release=int(values.get("kern.osreldate", 0)), vmm=vmm, nmdm=nmdm,
         max_cpus=int(values.get("hw.vmm.maxcpu", 16)), memory=memory, kept=kept,
-        iommu=values.get("hw.vmm.iommu.initialized") == "1", devices=devices,
+        iommu=values.get("hw.vmm.iommu.initialized") == "1", wirable=_wirable(values), devices=devices,
     )  # fmt: skip
 
 
@@ -73,12 +92,29 @@ def parse_sysctl(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
-def pci_devices(listing: bytes) -> dict[str, str]:
-    """Drivers by PCI address (0000:03:00.0) from `pciconf -l`; "none" for a device that no driver took."""
+def _wirable(values: Mapping[str, str]) -> int:
+    """What vm_map_wire(9) still lets users wire, in bytes: bhyve wires the memory of guests with passed-through devices
+    on their behalf."""
+    if "vm.max_user_wired" not in values:
+        return -1
+    pages = int(values["vm.max_user_wired"]) - int(values.get("vm.stats.vm.v_user_wire_count", 0))
+    return max(pages, 0) * int(values.get("hw.pagesize", 4096))
+
+
+def pci_devices(listing: bytes) -> dict[str, Device]:
+    """From `pciconf -l -c`: a line for each function, and indented lines for its capabilities."""
+    text = listing.decode(errors="replace")
+    starts = list(_DEVICE.finditer(text))
     found = {}
-    for name, _, *place in _DEVICE.findall(listing.decode(errors="replace")):
-        domain, bus, slot, function = (int(number) for number in place)
-        found[f"{domain:04x}:{bus:02x}:{slot:02x}.{function}"] = name
+    for number, start in enumerate(starts):
+        end = starts[number + 1].start() if number + 1 < len(starts) else len(text)
+        name, _, *place, header = start.groups()
+        domain, bus, slot, function = (int(part) for part in place)
+        found[f"{domain:04x}:{bus:02x}:{slot:02x}.{function}"] = Device(
+            driver=name,
+            messages=bool(_MESSAGES_OF.search(text, start.end(), end)),
+            bridge=int(header, 16) & 0x7F == _BRIDGE,
+        )
     return found
 
 

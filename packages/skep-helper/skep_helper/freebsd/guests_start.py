@@ -53,19 +53,23 @@ def start(context: Context, request: StartGuest) -> GuestReading:
     if not isinstance(claimed, int):
         return to_reading(claimed)
     try:
-        _check(policy, spec)
+        notice = _check(policy, spec)
         with guests_sources.storage().held_guest(policy, spec.name) as home:
             launch = prepare(policy, spec, home, guests_sources.storage(), guests_root.prepare(policy))
+            launch["state"]["message"] = notice
             return to_reading(client.spawn(policy, {"guest": spec.name, "launch": launch}, [claimed]))
     finally:
         os.close(claimed)
 
 
-def _check(policy: Policy, spec: GuestSpec) -> None:
+def _check(policy: Policy, spec: GuestSpec) -> str:
+    """What is worth saying of a guest that may start; raises Rejected and Failure for one that may not."""
     live = [record for record in readings(policy) if record["state"] in state.LIVE]
     used = sum(int(record["memory"]) for record in live)
     lent = frozenset(address for record in live for address in record.get("passthrough", ()))
-    guests_check.check(spec, guests_facts.read(), policy, used, lent)
+    facts = guests_facts.read()
+    guests_check.check(spec, facts, policy, used, lent)
+    return guests_check.shared(spec, facts, lent)
 
 
 def prepare(

@@ -90,6 +90,8 @@ def check(spec: GuestSpec) -> None:
     for index, address in enumerate(spec.passthrough):
         slots.passthrough(index)
         host_address(address)
+        if address in spec.passthrough[:index]:
+            raise Rejected(f"guest {spec.name}: PCI device {address} is there twice")
 
 
 def host_address(address: str) -> tuple[int, int, int]:
