@@ -200,6 +200,7 @@ def test_switches_become_networks() -> None:
     made, text = network("addr_public=192.0.2.1/24", "addr6_public=2001:db8::1/64")
     assert made is not None
     assert (made.kind, made.host_address) == ("isolated", "192.0.2.1/24")
+    assert [(subnet.prefix, subnet.dhcp) for subnet in made.subnets] == [("192.0.2.0/24", False)]
     assert "2001:db8::1/64 is not carried over" in text
     made, _ = network("type_public=manual", "bridge_public=bridge7")
     assert made is not None
@@ -216,6 +217,8 @@ def test_switches_become_networks() -> None:
         (("type_public=netgraph",), "netgraph"),
         (("type_public=manual",), "names no bridge"),
         (("type_public=odd",), "of the kind 'odd'"),
+        (("mtu_public=99",), "makes no network: mtu: 99"),
+        (("addr_public=10.0.0.0/24",), "makes no network"),
     ],
 )
 def test_switches_without_an_equal_refuse_and_name_the_way_out(lines: tuple[str, ...], words: str) -> None:

@@ -6,11 +6,15 @@ addr6_NAME, mtu_NAME, private_NAME, bridge_NAME.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
+from skepd.model.definitions import validate
+from skepd.model.errors import DefinitionError
 from skepd.model.names import Manager
-from skepd.model.objects import Network
+from skepd.model.network_checks import check_network
+from skepd.model.objects import Network, Subnet
 
 from .conf import Conf
 from .findings import Finding
@@ -37,6 +41,7 @@ def convert_switch(name: str, system: Conf) -> Found:
     makers: dict[str, Callable[[str, Conf], Iterator[Network | Finding]]] = {"standard": _standard, "manual": _manual}
     maker = makers.get(kind, _other)
     found = list(maker(name, system))
+    found += list(_problems(name, system, found))
     if system.yes(f"private_{name}"):
         text = f"switch {name} keeps its guests apart (private), which a network does by filters; {_advice(name)}"
         found.append(Finding(system.place(f"private_{name}"), text, refuses=True))
@@ -44,6 +49,21 @@ def convert_switch(name: str, system: Conf) -> Found:
     networks = [item for item in found if isinstance(item, Network)]
     refused = any(item.refuses for item in findings)
     return (None if refused or not networks else networks[0]), findings
+
+
+def _problems(name: str, system: Conf, found: list[Network | Finding]) -> Iterator[Finding]:
+    """What the model does not accept: addresses, MTU, VLAN and names of interfaces are anybody's text."""
+    for network in found:
+        if isinstance(network, Network):
+            problems: list[DefinitionError] = []
+            try:
+                validate(network)
+                problems += check_network(network)
+            except DefinitionError as error:
+                problems += error.errors
+            for problem in problems:
+                text = f"switch {name} makes no network: {problem.problem}; {_advice(name)}"
+                yield Finding(system.place(f"type_{name}"), text, refuses=True)
 
 
 def _advice(name: str) -> str:
@@ -62,7 +82,7 @@ def _standard(name: str, system: Conf) -> Iterator[Network | Finding]:
     address = system.get(f"addr_{name}") or system.get(f"addr6_{name}") or None
     kind = "isolated" if not ports else "vlan" if vlan else "flat"
     yield Network(
-        name=slug(name), manager=Manager.USER, kind=kind, mtu=mtu, host_address=address,
+        name=slug(name), manager=Manager.USER, kind=kind, mtu=mtu, host_address=address, subnets=_subnets(address),
         uplink=ports[0] if ports else None, vlan=vlan or None if ports else None,
     )  # fmt: skip
     if ports and not vlan:
@@ -74,6 +94,14 @@ def _standard(name: str, system: Conf) -> Iterator[Network | Finding]:
     if address:
         text = f"the host's address {address} is vm-bhyve's until its switch is gone: vm switch destroy {name}"
         yield Finding(system.place(f"addr_{name}"), f"{text}; filter rules for its interface stay yours to change")
+
+
+def _subnets(address: str | None) -> tuple[Subnet, ...]:
+    """Of the host's address, without DHCP: vm-bhyve serves none, so that somebody else may."""
+    try:
+        return (Subnet(prefix=str(ipaddress.ip_interface(address).network), dhcp=False),) if address else ()
+    except ValueError:
+        return ()  # the address itself is told
 
 
 def _leave(name: str, port: str) -> str:
