@@ -296,6 +296,37 @@ def test_nat(world: World) -> None:
     assert list(world.system.stacks[0].links) == ["em0"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"host_address": "192.0.2.2/24"}, "host_prefixes"),
+        ({"host_address": "8.8.8.7/1"}, "host_prefixes"),
+        ({"host_address": "127.0.0.2/8"}, "host_prefixes"),
+        ({"host_address": "10.1.2.200/16"}, "overlaps 10.1.2.0/24 of the host's sk0"),
+        ({"host_address": "fd00:5::2/48"}, "overlaps fd00:5::/64 of the host's sk0"),
+        ({"kind": "nat", "nat_prefix": "8.8.8.0/24"}, "host_prefixes"),
+        ({"kind": "nat", "nat_prefix": "10.1.2.4/30"}, "overlaps 10.1.2.0/24"),
+        ({"kind": "flat", "uplink": "bridge5", "host_address": "192.0.2.2/24"}, "host_prefixes"),
+    ],
+)
+def test_the_hosts_own_traffic_is_not_taken(world: World, fields: dict[str, str], reason: str) -> None:
+    world.system.host("sk0", "", addresses={"10.1.2.3/24", "fd00:5::1/64"})  # sk(4), not an interface of Skep
+    world.system.host("bridge5", "bridge", members=["em0"], addresses={"10.9.0.1/24"})
+    with pytest.raises(Rejected, match=reason):
+        world.network("taker", **fields)
+    assert world.system.jails == {}
+    assert world.read().networks == ()
+
+
+def test_skeps_own_addresses_and_those_of_an_uplink_are_no_obstacle(world: World) -> None:
+    world.system.host("bridge5", "bridge", members=["em0"], addresses={"10.9.0.1/24"})
+    world.network("lan", kind="flat", uplink="bridge5", host_address="10.9.0.2/24")
+    fields = {"kind": "nat", "nat_prefix": "100.64.0.4/30", "host_address": "10.0.0.3/24"}
+    world.network(**fields)
+    world.network(**{**fields, "digest": "f" * 16})
+    assert world.read().networks[1].digest == "f" * 16
+
+
 def test_a_route_comes_back_with_its_interface(world: World) -> None:
     """The address of the host on the network changes: every way out is made again."""
     fields = {"kind": "nat", "nat_prefix": "100.64.0.4/30", "subnets": (Subnet(prefix="10.0.0.0/24", own="10.0.0.1"),)}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from skep_helper.linux.network import dnsmasq, guard, names, nat, rules, translation
 from skep_helper.linux.network.rules import Flow
+from skep_helper.network import host_addresses
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import FilterRule, NetworkSpec, PortSpec, RouterSpec
 from skep_helper.vocabulary.network import AddressPair, FloatingAddress, Lease, PortForward, RouterLeg, Subnet
@@ -231,5 +232,5 @@ def test_names_are_short_and_never_meet() -> None:
 
 def test_the_link_of_a_nat_network() -> None:
     spec = NetworkSpec(name="wan", digest=D, kind="nat", nat_prefix="100.64.0.4/30")
-    assert nat.link_addresses(spec) == ("100.64.0.5/30", "100.64.0.6/30")
+    assert host_addresses.nat_link(spec) == ("100.64.0.5/30", "100.64.0.6/30")
     assert nat.gateway(spec) == "100.64.0.5"

@@ -9,6 +9,7 @@ there. All end in a digit, or pf would take them for groups. What is made inside
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from ...policy import Policy
@@ -34,6 +35,12 @@ def generated(prefix: str, letter: str, *parts: str) -> str:
     """An interface name of at most 15 characters that ends in a digit, always the same for the same parts."""
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return f"{prefix[:4]}{letter}{digest[:9]}0"
+
+
+def is_ours(policy: Policy, interface: str) -> bool:
+    """Whether an interface of the host has a name that is generated here; the prefix alone may begin others' too (the
+    driver sk(4) has an sk0)."""
+    return re.fullmatch(f"{re.escape(policy.interface_prefix)}[a-zA-Z][0-9a-f]{{9}}0", interface) is not None
 
 
 def tap(policy: Policy, port: str) -> str:

@@ -7,6 +7,7 @@ import ipaddress
 import time
 
 from ...handlers import Context, Failure
+from ...network import host_addresses
 from ...policy import Policy
 from ...vocabulary import ApplyNetwork, NetworkSpec, RemoveNetwork
 from . import forwarding, ifconfig, names, netgraph, pf, probes, reading, rules, uplinks
@@ -188,7 +189,7 @@ class Inside:
         set_addresses(self.system, names.OWN, own)
         wanted = routes(self.spec)
         if self.ways.nat is not None:
-            set_addresses(self.system, self.ways.nat.interface, {uplinks.link_addresses(self.spec)[1]})
+            set_addresses(self.system, self.ways.nat.interface, {host_addresses.nat_link(self.spec)[1]})
         built = self.record.built
         set_routes(self.system, routes(built) if built is not None else set(), wanted, anew=self.ways.anew)
 
@@ -227,7 +228,7 @@ def sysctls(spec: NetworkSpec) -> dict[str, int]:
 def routes(spec: NetworkSpec) -> set[tuple[str, str]]:
     """(prefix, via) of the stack."""
     if spec.kind == "nat":
-        return {("0.0.0.0/0", uplinks.link_addresses(spec)[0].split("/")[0])}
+        return {("0.0.0.0/0", host_addresses.nat_link(spec)[0].split("/")[0])}
     return {
         ("::/0" if ":" in subnet.gateway else "0.0.0.0/0", subnet.gateway)
         for subnet in spec.subnets

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...handlers import Failure
+from ...network import host_addresses
 from ...policy import Policy
 from ...vocabulary import NetworkSpec, Rejected
 from . import forwarding, ifconfig, names, vxlan
@@ -60,16 +62,16 @@ def check(system: System, policy: Policy, spec: NetworkSpec) -> None:
         message = "a vxlan network needs vni, local (this host's address in the underlay) and a remote"
         raise Rejected(f"network {spec.name}: {message}")
     if spec.kind == "nat":
-        link_addresses(spec)
+        host_addresses.nat_link(spec)
         forwarding.check(system, policy, spec.name)
+    host_addresses.check(policy, spec, lambda: standing(system, policy))
 
 
-def link_addresses(spec: NetworkSpec) -> tuple[str, str]:
-    """(host's end, network's end) of the nat link, as ADDRESS/LENGTH. Raises Rejected."""
-    prefix = ipaddress.ip_network(spec.nat_prefix or "0.0.0.0/0", strict=False)
-    if prefix.version != 4 or not 24 <= prefix.prefixlen <= 30:
-        raise Rejected(f"network {spec.name}: a nat network needs a nat_prefix, an IPv4 prefix of /24 to /30")
-    return f"{prefix[1]}/{prefix.prefixlen}", f"{prefix[2]}/{prefix.prefixlen}"
+def standing(system: System, policy: Policy) -> Iterator[tuple[str, str]]:
+    """(interface, ADDRESS/LENGTH) of what the host has without us."""
+    for interface in ifconfig.parse(system.run([ifconfig.IFCONFIG, "-a"]).decode()).values():
+        if not names.is_ours(policy, interface.name):
+            yield from ((interface.name, address) for address in interface.addresses)
 
 
 def differ(before: NetworkSpec, after: NetworkSpec) -> bool:
@@ -128,7 +130,7 @@ class Host:
 
     def nat(self) -> None:
         forwarding.allow(self.system, self.policy, self.spec.name)
-        here, there = link_addresses(self.spec)
+        here, there = host_addresses.nat_link(self.spec)
         ours, theirs = self._pair("n")
         if here not in (self.standing[ours].addresses if ours in self.standing else []):
             self.system.run(ifconfig.add_address(ours, here))
@@ -147,7 +149,7 @@ class Host:
         self._need(parent)
         ours = names.vlan(self.policy, self.spec.name)
         holder = next((i.name for i in self.standing.values() if i.vlan == (tag, parent) and i.name != ours), None)
-        if holder is not None and holder.startswith(self.policy.interface_prefix):
+        if holder is not None and names.is_ours(self.policy, holder):
             message = f"VLAN {tag} of {parent} is in another network, as {holder}: remove or apply that one first"
             raise Failure("busy", f"network {self.spec.name}: {message}")
         if holder is not None:

@@ -8,6 +8,7 @@ made have fixed names.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from ...policy import Policy
@@ -42,6 +43,11 @@ def generated(prefix: str, letter: str, *parts: str) -> str:
     """An interface name of at most 15 characters, always the same for the same parts; of the prefix at most 7."""
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return f"{prefix[:7]}{letter}{digest[:10]}"[:INTERFACE_NAME_LENGTH]
+
+
+def is_ours(policy: Policy, interface: str) -> bool:
+    """Whether an interface of the host has a name that is generated here; the prefix alone may begin others' too."""
+    return re.fullmatch(f"{re.escape(policy.interface_prefix)}[a-z][0-9a-f]{{10}}", interface) is not None
 
 
 def tap(policy: Policy, port: str) -> str:

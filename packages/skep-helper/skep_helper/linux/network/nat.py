@@ -13,6 +13,7 @@ import ipaddress
 import os
 from pathlib import Path
 
+from ...network import host_addresses
 from ...policy import Policy
 from ...vocabulary import NetworkSpec, Rejected
 from . import names, namespaces, nft
@@ -23,18 +24,10 @@ FORWARD = "net/ipv4/ip_forward"
 _CONFIGURATIONS = Path("/proc/sys/net/ipv4/conf")
 
 
-def link_addresses(spec: NetworkSpec) -> tuple[str, str]:
-    """(host's end, network's end) of the link, as ADDRESS/LENGTH. Raises Rejected."""
-    prefix = ipaddress.ip_network(spec.nat_prefix or "0.0.0.0/0", strict=False)
-    if prefix.version != 4 or not 24 <= prefix.prefixlen <= 30:
-        raise Rejected(f"network {spec.name}: a nat network needs a nat_prefix, an IPv4 prefix of /24 to /30")
-    return f"{prefix[1]}/{prefix.prefixlen}", f"{prefix[2]}/{prefix.prefixlen}"
-
-
 def apply(policy: Policy, spec: NetworkSpec, namespace: int, inside: Links) -> None:
     """Link a network to the host. Raises Rejected when the host does not forward and the policy forbids it."""
     allow_forwarding(policy, spec.name)
-    here, there = link_addresses(spec)
+    here, there = host_addresses.nat_link(spec)
     ours = names.host_link(policy, spec.name, "n")
     with Links() as host:
         host.add_pair(ours, names.WAY_OUT, namespace)
@@ -46,7 +39,7 @@ def apply(policy: Policy, spec: NetworkSpec, namespace: int, inside: Links) -> N
 
 def gateway(spec: NetworkSpec) -> str:
     """Where the network's stack sends what leaves it."""
-    return link_addresses(spec)[0].split("/")[0]
+    return host_addresses.nat_link(spec)[0].split("/")[0]
 
 
 def masquerade_body() -> str:

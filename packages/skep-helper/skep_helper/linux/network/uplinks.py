@@ -7,14 +7,17 @@ and can serve one network. In both cases the uplink itself keeps its settings.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import struct
+from collections.abc import Iterator
 
 from ...handlers import Failure
+from ...network import host_addresses
 from ...policy import Policy
 from ...vocabulary import NetworkSpec, Rejected
-from . import host_addresses, names, nat
+from . import names, namespaces, nat
 from .links import Links
 from .netlink import NetlinkError, attribute
 
@@ -42,10 +45,19 @@ def check(policy: Policy, spec: NetworkSpec) -> None:
             f"network {spec.name}: a vxlan network needs vni and local (this host's address in the underlay)"
         )
     if spec.kind == "nat":
-        nat.link_addresses(spec)
+        host_addresses.nat_link(spec)
         nat.check_forwarding(policy, spec.name)
-    host_addresses.check(policy, spec)
+    host_addresses.check(policy, spec, lambda: standing(policy))
     _check_subnets(spec)
+
+
+def standing(policy: Policy) -> Iterator[tuple[str, str]]:
+    """(interface, ADDRESS/LENGTH) of what the host has without us."""
+    with Links() as host:
+        for name in host.all():
+            if not names.is_ours(policy, name):
+                for address in host.addresses(name):
+                    yield name, address
 
 
 def _and_a_vlan(spec: NetworkSpec) -> str:
@@ -167,9 +179,16 @@ def _link_host(policy: Policy, spec: NetworkSpec, namespace: int, inside: Links)
     ours = names.host_link(policy, spec.name, "h")
     with Links() as host:
         host.add_pair(ours, names.HOST_PORT, namespace)
-        host_addresses.ignore_routers(ours)
+        _ignore_routers(ours)
         # A link-local address would open the host's IPv6 services to a network that was to reach its IPv4 address.
         six = ipaddress.ip_interface(str(spec.host_address)).version == 6
         host.change(ours, up=True, mtu=spec.mtu, link_local=six)
         host.set_addresses(ours, {str(spec.host_address)})
     inside.change(names.HOST_PORT, up=True, mtu=spec.mtu, master=names.BRIDGE, link_local=False)
+
+
+def _ignore_routers(interface: str) -> None:
+    """Let the host's end of a link take no routes and addresses from whoever advertises them on the network."""
+    for name in ("accept_ra", "autoconf"):
+        with contextlib.suppress(FileNotFoundError):  # a host without IPv6
+            namespaces.write_sysctl(f"net/ipv6/conf/{interface}/{name}", "0")
