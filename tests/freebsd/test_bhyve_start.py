@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,6 +180,82 @@ def test_the_shared_root_is_made_once_and_anew_for_another_bhyve(tmp_path: Path)
     assert copy.read_text() == "mark", "it was not made again"
     program.write_text("another")
     assert guests_root.build(where, [str(program)]) != made
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    paths = [tmp_path / name for name in ("bhyve", "libc.so.7", "sh")]
+    for path in paths:
+        path.write_text(path.name)
+    return [str(path) for path in paths]
+
+
+def copied(root: str, files: list[str]) -> list[str]:
+    return [Path(f"{root}{path}").read_text() for path in files]
+
+
+def test_a_root_that_a_boot_has_emptied_is_made_anew(tmp_path: Path, files: list[str]) -> None:
+    """rc.d/cleanvar: find -x /var/run -type f -delete."""
+    where = str(tmp_path / "run/bhyve")
+    before = guests_root.build(where, files)
+    for path in Path(where).rglob("*"):
+        if path.is_file():
+            path.unlink()
+    root = guests_root.build(where, files)
+    assert copied(root, files) == ["bhyve", "libc.so.7", "sh"]
+    guests_root.sweep(where, {before})
+    assert os.path.isdir(before), "one that is mounted is left alone"
+    guests_root.sweep(where, guests_root.sources(f"{root}\t{tmp_path}/jail\tnullfs\tro\t0 0\n"))
+    assert [name for name in os.listdir(where) if not name.startswith(".")] == [os.path.basename(root)]
+    assert guests_root.build(where, files) == root
+
+
+def test_a_root_that_was_left_half_made_is_never_used(
+    tmp_path: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = str(tmp_path / "run/bhyve")
+    copy = guests_root.shutil.copyfile
+
+    def broken(path: str, target: str) -> None:
+        if path.endswith("sh"):
+            raise OSError(28, "No space left on device")
+        copy(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(guests_root.shutil, "copyfile", broken)
+        with pytest.raises(OSError, match="No space"):
+            guests_root.build(where, files)
+    assert copied(guests_root.build(where, files), files) == ["bhyve", "libc.so.7", "sh"]
+
+
+def test_starts_at_the_same_time_share_one_whole_root(tmp_path: Path, files: list[str]) -> None:
+    where = str(tmp_path / "run/bhyve")
+    copy = guests_root.shutil.copyfile
+
+    def slow(path: str, target: str) -> None:
+        copy(path, target)
+        time.sleep(0.02)
+
+    reader, writer = os.pipe()
+    children = []
+    for _ in range(6):
+        pid = os.fork()
+        if pid == 0:
+            guests_root.shutil.copyfile = slow
+            try:
+                root = guests_root.build(where, files)
+                os.write(writer, f"{os.path.basename(root)} {copied(root, files)}\n".encode())
+            finally:
+                os._exit(0)
+        children.append(pid)
+    os.close(writer)
+    for pid in children:
+        os.waitpid(pid, 0)
+    with os.fdopen(reader) as stream:
+        answers = stream.read().splitlines()
+    assert len(answers) == 6
+    assert len(set(answers)) == 1
+    assert answers[0].endswith("['bhyve', 'libc.so.7', 'sh']")
 
 
 def test_rulesets_are_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

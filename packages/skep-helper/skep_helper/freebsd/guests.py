@@ -25,7 +25,7 @@ from ..vocabulary.guest import (
     StopGuest,
 )
 from ..vocabulary.host import Feature
-from . import guests_check, guests_facts, guests_firmware, guests_probe, guests_sources, guests_start
+from . import guests_check, guests_facts, guests_firmware, guests_probe, guests_root, guests_sources, guests_start
 
 _PROBE = "skep.probe"
 
@@ -72,12 +72,17 @@ def tpm_reason(facts: guests_facts.Facts) -> str:
 
 
 def prepare(policy: Policy) -> None:
-    """Have the modules that bhyve needs, if they can be had, and the process ready that guards are forked from: it must
-    be small, and free of threads."""
+    """Have the modules and files that bhyve needs, if they can be had, and the process ready that guards are forked
+    from: it must be small, and free of threads. What fails here is told to whoever starts a guest."""
     try:
         run(["kldload", "-n", "vmm", "nmdm"])
     except Failure as failure:
         log.line("no-vmm", reason=failure.message)
+    try:
+        guests_root.tidy(policy)
+        guests_root.prepare(policy)
+    except (Failure, OSError) as error:
+        log.line("no-root-of-guests", reason=error)
     spawning.connect(str(policy.run)).close()
 
 
