@@ -11,7 +11,7 @@ from guests_lab import Lab, lab
 from skep_helper.guard import client
 from skep_helper.handlers import Context, Failure
 from skep_helper.linux import storage
-from skep_helper.linux.storage import qcow2
+from skep_helper.storage import qcow2
 from skep_helper.vocabulary import Rejected
 from skep_helper.vocabulary.guest import DiskDevice, MediaDevice, StopGuest
 from skep_helper.vocabulary.storage import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from skep_helper.handlers import Context, Failure
 from skep_helper.linux import storage
-from skep_helper.linux.storage import tool as storage_tool
+from skep_helper.storage import tool as storage_tool
 from skep_helper.vocabulary import (
     CreateDisk,
     CreateGuestFolder,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from skep_helper.handlers import Failure
 from skep_helper.linux.storage import images
-from skep_helper.linux.storage import tool as storage_tool
+from skep_helper.storage import tool as storage_tool
 from skep_helper.vocabulary import (
     AbandonImage,
     CreateDisk,

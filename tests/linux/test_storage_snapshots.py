@@ -11,7 +11,8 @@ import pytest
 from skep_helper.handlers import Failure
 from skep_helper.linux import storage
 from skep_helper.linux.storage import snapshots
-from skep_helper.linux.storage import tool as storage_tool
+from skep_helper.storage import qcow2
+from skep_helper.storage import tool as storage_tool
 from skep_helper.vocabulary import (
     CreateDisk,
     GrowDisk,
@@ -59,7 +60,7 @@ def tables(lab: Lab) -> list[list[str]]:
     found = []
     for name in ("data", "root"):
         descriptor = os.open(lab.disk("files", name), os.O_RDONLY)
-        found.append([entry.name for entry in storage.qcow2.read_snapshots(descriptor)])
+        found.append([entry.name for entry in qcow2.read_snapshots(descriptor)])
         os.close(descriptor)
     return found
 

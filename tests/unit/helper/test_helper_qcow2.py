@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from skep_helper.handlers import Failure
-from skep_helper.linux.storage import disks, qcow2
+from skep_helper.linux.storage import disks
+from skep_helper.storage import qcow2
 from skep_helper.vocabulary import Rejected
 
 CLUSTER = 65_536

@@ -25,9 +25,10 @@ from hostile_requests import ADOPTION, GUESTS, NETWORKS, STORAGE, STREAMS, Hosti
 from skep_helper import codec, log
 from skep_helper.handlers import Context
 from skep_helper.linux import storage
-from skep_helper.linux.storage import images, seed, tool
+from skep_helper.linux.storage import images
 from skep_helper.outcome import outcome_of
 from skep_helper.policy import Policy
+from skep_helper.storage import seed, tool
 from skep_helper.vocabulary import PublishImage, Rejected
 
 COUNT = int(os.environ.get("SKEP_HOSTILE_REQUESTS", "100000"))

@@ -12,13 +12,14 @@ from ..handlers import Failure
 from ..meanwhile import Meanwhile
 from ..paths import Folder
 from ..policy import Policy
+from ..storage import records
 from ..vocabulary.guest import GuestSpec, MediaDevice
 from .network import names
 from .network.taps import open_tap
 from .qemu import firmware
 from .qemu.command import Source
 from .storage import disks as storage_disks
-from .storage import layout, records
+from .storage import layout
 
 VMM = "vmm.json"
 

@@ -11,7 +11,7 @@ from ..policy import Policy
 
 def claim(policy: Policy, guest: str, wanted: int = 0) -> int:
     """A uid for the guest: the wanted one, else the one it has or a free one. Raises Failure(full)."""
-    first, last = policy.guest_uids  # the last is that of qemu-img (linux.storage.tool)
+    first, last = policy.guest_uids  # the last is that of qemu-img (storage.tool)
     first_choice = [wanted] if first <= wanted < last else []
     uid = claims.claim(
         policy, "uids", guest, lambda: itertools.chain(first_choice, claims.spread(guest, first, last - first))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skep_helper.handlers import Handler
 from skep_helper.policy import Policy
+from skep_helper.storage import seed
 from skep_helper.vocabulary import (
     AbandonImage,
     CreateDisk,
@@ -24,7 +25,7 @@ from skep_helper.vocabulary import (
 )
 from skep_helper.vocabulary.streams import STREAM_VERBS
 
-from . import creation, disks, folders, images, layout, reading, seed, snapshots, streams, trash
+from . import creation, disks, folders, images, layout, reading, snapshots, streams, trash
 
 HANDLERS: dict[type, Handler] = {
     CreateGuestFolder: folders.create,
@@ -37,7 +38,7 @@ HANDLERS: dict[type, Handler] = {
     SnapshotGuest: snapshots.snapshot,
     RollBackGuest: snapshots.roll_back,
     RemoveSnapshot: snapshots.remove,
-    WriteSeed: seed.write,
+    WriteSeed: seed.writer(layout.shared_guest),
     OpenImageWriter: images.open_writer,
     PublishImage: images.publish,
     AbandonImage: images.abandon,

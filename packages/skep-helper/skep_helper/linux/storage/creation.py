@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
+from skep_helper.storage import copying, qcow2, records, tool
+from skep_helper.storage.records import DiskRecord
 from skep_helper.vocabulary import CreateDisk, Rejected
 
-from . import copying, layout, qcow2, records, tool
+from . import layout
 from .disks import (
     OpenDisk,
     disks_folder,
@@ -23,7 +25,6 @@ from .disks import (
     virtual_size,
     whole_sectors,
 )
-from .records import DiskRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,11 @@ from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
+from skep_helper.storage import locks, qcow2, records, tool
+from skep_helper.storage.records import DiskRecord, ImageRecord
 from skep_helper.vocabulary import GrowDisk, Rejected, RemoveDisk
 
-from . import layout, qcow2, records, tool, trash
-from .records import DiskRecord, ImageRecord
+from . import layout, trash
 
 FORMATS = ("qcow2", "raw")
 _SECTOR = 512
@@ -139,7 +140,7 @@ def held_disk(context: Context, disks: Folder, disk: str) -> Iterator[None]:
         with ExitStack() as stack:
             descriptor = disks.open(name, os.O_RDWR | os.O_CREAT)
             stack.callback(os.close, descriptor)
-            stack.enter_context(layout.locked(descriptor, busy, progress=context.progress))
+            stack.enter_context(locks.locked(descriptor, busy, progress=context.progress))
             # Whoever held it before us removed the file: then ours is not the lock that others see.
             named = disks.status(name)
             if not named or named.st_ino != os.fstat(descriptor).st_ino:

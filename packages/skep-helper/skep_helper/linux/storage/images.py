@@ -12,11 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
+from skep_helper.storage import copying, locks, qcow2, records, tool
+from skep_helper.storage.records import DiskRecord, ImageRecord
 from skep_helper.vocabulary import AbandonImage, OpenImageWriter, PublishImage, Rejected, RemoveImage
 
-from . import copying, layout, qcow2, records, tool
+from . import layout
 from .disks import require_space
-from .records import DiskRecord, ImageRecord
 
 _REQUEST = "request.json"
 _ISO_SIGNATURE = (32_769, b"CD001")
@@ -205,7 +206,7 @@ def _incoming(image: str, version: str) -> str:
 
 @contextmanager
 def _held(folder: Folder, what: str) -> Iterator[None]:
-    with layout.locked(folder.descriptor, f"{what} is being published; try again when that has ended"):
+    with locks.locked(folder.descriptor, f"{what} is being published; try again when that has ended"):
         yield
 
 

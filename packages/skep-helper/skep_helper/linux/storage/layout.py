@@ -2,7 +2,7 @@
 
     pool/guests/NAME/              root:skep 0750
         definition/                skepd's own; root opens nothing in it
-        disks/NAME.qcow2|.raw      root:tool 0660 (tool.py) in a folder 0700: VMMs get open descriptors
+        disks/NAME.qcow2|.raw      root:tool 0660 (storage.tool) in a folder 0700: VMMs get open descriptors
         disks/NAME.json            what the disk was made from (records.DiskRecord)
         uefi-vars.fd               root 0600
         seed.iso seed.json         NoCloud volume and its digest
@@ -19,25 +19,23 @@ is a lock file, `.NAME.lock`, removed by whoever holds it.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from skep_helper.handlers import Failure
+from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder, open_below, open_folder
 from skep_helper.policy import Policy
+from skep_helper.storage.locks import locked
+from skep_helper.storage.seed import SEED as SEED
 from skep_helper.users import user_of
 
 GUESTS, IMAGES, INCOMING, TRASH = "guests", "images", "incoming", "trash"
 DISKS, SNAPSHOTS, DEFINITION = "disks", "snapshots", "definition"
-VARS, SEED, SEED_RECORD, RECORD, IMAGE = "uefi-vars.fd", "seed.iso", "seed.json", "record.json", "image"
+VARS, RECORD, IMAGE = "uefi-vars.fd", "record.json", "image"
 ROLLBACK = "rollback.json"
 TPM = "tpm.state"
 """The state of the guest's TPM, written by its swtpm; there once the guest had one."""
-_PATIENCE = 30.0
-_PAUSE = 0.05
 
 
 def prepare(policy: Policy) -> None:
@@ -71,40 +69,6 @@ def image_folder(policy: Policy, image: str, version: str) -> Folder:
         raise Failure("missing", f"image {image}:{version} is not on this host; pull it first") from None
 
 
-def _no_progress(done: int, total: int) -> None:
-    """Nobody waits."""
-
-
-@contextmanager
-def locked(
-    descriptor: int,
-    busy: str,
-    *,
-    shared: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[None]:
-    """Hold a lock on an open file or folder; raises Failure("busy") with this sentence.
-
-    progress: given by long handlers, which have a process of their own and therefore wait up to 30 s; it is called
-    while waiting, so that they can be cancelled. Without it the answer comes at once.
-    """
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    end = time.monotonic() + (_PATIENCE if progress else 0.0)
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise Failure("busy", busy) from None
-        (progress or _no_progress)(0, 0)
-        time.sleep(_PAUSE)
-    try:
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
 @contextmanager
 def held_guest(
     policy: Policy,
@@ -125,6 +89,11 @@ def held_guest(
             if folder.exists(ROLLBACK) and not unfinished:
                 raise Failure("conflict", f"guest {guest}: a rollback was interrupted; repeat it to finish it")
             yield folder
+
+
+def shared_guest(context: Context, guest: str) -> AbstractContextManager[Folder]:
+    """held_guest for work beside other work on it."""
+    return held_guest(context.policy, guest, shared=True, progress=context.progress)
 
 
 @contextmanager

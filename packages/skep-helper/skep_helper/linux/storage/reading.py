@@ -10,11 +10,12 @@ from skep_helper import log
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
+from skep_helper.storage import records, seed
+from skep_helper.storage.records import DiskRecord, SnapshotRecord
 from skep_helper.vocabulary import DiskReading, FolderReading, ImageReading, ReadStorage, StorageReading
 from skep_helper.vocabulary.storage import SnapshotReading
 
-from . import disks, images, layout, records, trash
-from .records import DiskRecord, SeedRecord, SnapshotRecord
+from . import disks, images, layout, trash
 
 
 def read(context: Context, request: ReadStorage) -> StorageReading:
@@ -49,12 +50,11 @@ def _folders(policy: Policy, users: Counter[str]) -> list[FolderReading]:
 
 
 def _folder(guest: str, folder: Folder, users: Counter[str]) -> FolderReading:
-    seed = records.read(folder, layout.SEED_RECORD, SeedRecord) if folder.exists(layout.SEED) else None
     return FolderReading(
         guest=guest,
         disks=tuple(_disks(guest, folder, users)),
         snapshots=tuple(_snapshots(folder)),
-        seed_digest=seed.digest if seed else "",
+        seed_digest=seed.digest_in(folder),
     )
 
 

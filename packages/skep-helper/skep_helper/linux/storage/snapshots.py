@@ -14,11 +14,12 @@ from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
+from skep_helper.storage import copying, qcow2, records, tool
+from skep_helper.storage.records import RollbackRecord, SnapshotRecord
 from skep_helper.vocabulary import Rejected, RemoveSnapshot, RollBackGuest, SnapshotGuest
 
-from . import copying, layout, qcow2, records, tool
+from . import layout
 from .disks import OpenDisk, attached, disks_folder, file_of, names, opened
-from .records import RollbackRecord, SnapshotRecord
 
 Progress = Callable[[int, int], None]
 
