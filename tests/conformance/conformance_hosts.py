@@ -66,7 +66,7 @@ def platform() -> str:
 
 def _is_known() -> bool:
     try:
-        platforms.load()
+        platforms.load(Policy())
     except (LookupError, ImportError):
         return False
     return True

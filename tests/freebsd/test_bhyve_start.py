@@ -417,9 +417,12 @@ def test_what_is_not_there(policy: Policy, tmp_path: Path) -> None:
     (tmp_path / "pool/guests/files/seed.iso").unlink()
     with pytest.raises(Failure, match="has no seed"):
         prepare(policy)
-    with pytest.raises(Failure, match="this version has no storage") as refused:
-        guests_sources.storage()
-    assert refused.value.code == "unsupported"
+
+
+def test_the_storage_has_what_guests_ask_of_it() -> None:
+    wanted = {name for name in vars(guests_sources.Storage) if not name.startswith("_")}
+    assert wanted
+    assert wanted <= set(vars(guests_sources.storage()))
 
 
 def test_a_port_that_is_not_there(tmp_path: Path) -> None:
@@ -431,7 +434,7 @@ def test_the_platforms_table() -> None:
     from skep_helper import freebsd, platforms
     from skep_helper.guard import guard
 
-    platform = platforms.assemble(freebsd.NAME, "boot", freebsd.modules())
+    platform = platforms.assemble(freebsd.NAME, "boot", freebsd.modules(Policy()))
     from skep_helper.linux import guests as linux_guests
 
     assert set(linux_guests.HANDLERS) <= set(platform.handlers), "no request about guests is missing"

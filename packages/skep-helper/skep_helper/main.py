@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         uid, gid = user_of(allowed)
         # hashlib then uses Python's own SHA-256: 4 MB of OpenSSL less in every process of the root side.
         sys.modules.setdefault("_hashlib", None)  # type: ignore[arg-type]
-        platform = platforms.load()
+        platform = platforms.load(allowed)
         if options.check:
             print(f"{options.policy}: fine")  # noqa: T201 - the answer of --check
             return 0

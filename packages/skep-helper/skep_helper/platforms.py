@@ -22,7 +22,7 @@ from .policy import Policy, parse
 from .vocabulary import Feature
 
 # How sys.platform begins -> the package that has NAME, DRIVER (of its VMM, for guards), PLACES (defaults of the policy
-# by key), modules() and boot_id().
+# by key), modules(policy), boot_id() and host_id().
 PACKAGES = {"linux": "skep_helper.linux", "freebsd": "skep_helper.freebsd"}
 
 
@@ -88,15 +88,21 @@ def _having(modules: Iterable[ModuleType], name: str) -> list[Any]:
     return [module for module in modules if hasattr(module, name)]
 
 
-def load() -> Platform:
-    """The platform that we run on; raises LookupError on one that Skep does not know."""
+def load(policy: Policy) -> Platform:
+    """The platform that we run on, with the storage that the policy wants; raises LookupError on one that Skep does
+    not know."""
     host = _package()
-    return assemble(host.NAME, host.boot_id(), host.modules())
+    return assemble(host.NAME, host.boot_id(), host.modules(policy))
 
 
 def driver() -> str:
     """The module of guard.driver's Driver on this platform; raises LookupError."""
     return str(_package().DRIVER)
+
+
+def host_id() -> str:
+    """Of this machine, whatever disks are in it, the same after each boot; raises LookupError."""
+    return str(_package().host_id())
 
 
 def defaults() -> Policy:

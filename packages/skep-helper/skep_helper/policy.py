@@ -17,13 +17,17 @@ from .vocabulary.fields import Rejected
 
 LEAST_UID, LARGEST_UID = 1000, (1 << 31) - 2
 """Below are the system's own users."""
+LONGEST_DATASET = 64
+"""What leaves room for the names of guests, disks and snapshots."""
+_DATASET = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """Paths are absolute. Everything the helper touches lies below `pool` or `run`, or carries the prefix.
 
-    pool: guests and images (persistent). run: runtime state, gone after a boot. user: the user skepd runs as;
+    pool: guests and images (persistent). dataset: the OpenZFS dataset mounted at pool, such as tank/skep; empty: guests
+    are folders and files (not on FreeBSD). run: runtime state, gone after a boot. user: the user skepd runs as;
     group: whose members may use the API. guest_uids: first and last uid that guests run as, one each.
     uplinks: interfaces of the host that networks may be put on. interface_prefix: of every interface Skep makes in
     the host's own stack. forwarding: whether Skep may switch on the host's IP forwarding while a nat network needs
@@ -32,6 +36,7 @@ class Policy:
     """
 
     pool: Path = Path("/var/lib/skep/pool")
+    dataset: str = ""
     run: Path = Path("/run/skep")
     log: Path = Path("/var/log/skep")
     user: str = "skep"
@@ -89,6 +94,8 @@ def _check(policy: Policy) -> None:
             ipaddress.ip_network(prefix)
         except ValueError as error:
             raise Rejected(f"host_prefixes: {error}") from None
+    if policy.dataset and (len(policy.dataset) > LONGEST_DATASET or not _DATASET.fullmatch(policy.dataset)):
+        raise Rejected(f"dataset must be POOL/NAME with at most {LONGEST_DATASET} characters, such as tank/skep")
     if not re.fullmatch(r"[a-z][a-z0-9]{0,3}", policy.interface_prefix):
         raise Rejected("interface_prefix must be one to four of a-z and 0-9, a letter first")
 

@@ -31,8 +31,8 @@ def attempt(
 ) -> Done:
     """Run a tool to its end, whatever its exit status.
 
-    tick: called several times a second meanwhile (then without stdin); when it raises, the tool is ended. Raises Failure(unsupported) for a
-    tool that is not installed and Failure(timeout).
+    tick: called several times a second meanwhile (then without stdin); when it raises, the tool is ended.
+    Raises Failure(unsupported) for a tool that is not installed, and Failure(timeout).
     """
     pipe = subprocess.PIPE
     try:

@@ -36,13 +36,7 @@ class Storage(Protocol):
 
 
 def storage() -> Storage:
-    """Raises Failure(unsupported) when this version has none."""
-    try:
-        return cast(Storage, importlib.import_module(STORAGE))
-    except ModuleNotFoundError as error:
-        if error.name is None or not STORAGE.startswith(error.name):
-            raise
-        raise Failure("unsupported", "this version has no storage for guests on FreeBSD") from None
+    return cast(Storage, importlib.import_module(STORAGE))
 
 
 def tap_device(policy: Policy, port: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..handlers import Failure
@@ -20,6 +21,7 @@ from .protocol import GuardError
 PATIENCE = 120.0
 """Seconds for an answer. A guard is late only when its VMM is."""
 LEAVING = 10.0
+FROZEN = 60.0
 _DYING = 0.2
 """Seconds until a process that was killed has let go of its lock."""
 
@@ -59,6 +61,26 @@ def snapshot(policy: Policy, guest: str, snapshot: str, quiesce: bool) -> bool:
 def remove_snapshot(policy: Policy, guest: str, snapshot: str) -> None:
     """Remove a snapshot from all disks of a running guest; repeatable."""
     ask(policy, guest, {"op": "remove-snapshot", "snapshot": snapshot})
+
+
+@contextmanager
+def quiesced(policy: Policy, guest: str, *, wanted: bool) -> Iterator[bool]:
+    """The guest's file systems frozen by its agent, where it has one and it is wanted; yields whether they are.
+
+    The guard thaws them by itself after FROZEN seconds, so whoever asked may die. A guard of an older version cannot.
+    """
+    frozen = False
+    if wanted:
+        try:
+            frozen = bool(ask(policy, guest, {"op": "freeze", "seconds": FROZEN})["frozen"])
+        except Failure as failure:
+            if failure.code not in ("unsupported", "missing"):
+                raise
+    try:
+        yield frozen
+    finally:
+        if frozen:
+            ask(policy, guest, {"op": "thaw"})
 
 
 def grow(policy: Policy, guest: str, disk: str, size: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 _FICLONE = 0x40049409
 _CHUNK = 16 << 20
+_BUFFER = 1 << 20
 
 
 def copy_sparse(source: int, target: int, progress: Callable[[int, int], None]) -> None:
@@ -41,8 +42,15 @@ def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
 
 def _copy(source: int, target: int, start: int, end: int, progress: Callable[[int], None]) -> None:
     while start < end:
-        count = os.copy_file_range(source, target, min(_CHUNK, end - start), start, start)
+        count = _copy_some(source, target, start, min(_CHUNK, end - start))
         if count == 0:
             raise OSError(errno.EIO, "the file became shorter while it was copied")
         start += count
         progress(start)
+
+
+def _copy_some(source: int, target: int, start: int, most: int) -> int:
+    """Some bytes, by the kernel where Python knows how."""
+    if hasattr(os, "copy_file_range"):
+        return os.copy_file_range(source, target, most, start, start)
+    return os.pwrite(target, os.pread(source, min(most, _BUFFER), start), start)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
-from skep_helper.storage import copying, qcow2, records, tool
+from skep_helper.storage import content, copying, qcow2, records, tool
 from skep_helper.storage.records import DiskRecord
 from skep_helper.vocabulary import CreateDisk, Rejected
 
@@ -21,7 +21,6 @@ from .disks import (
     held_disk,
     open_image,
     opened,
-    require_space,
     virtual_size,
     whole_sectors,
 )
@@ -132,7 +131,7 @@ def _make(order: _Order, disks: Folder) -> None:
     try:
         tool.lend(order.context.policy, descriptor)
         if request.edition == "full":
-            require_space(descriptor, order.size, f"disk {request.disk} of guest {request.guest} (full)")
+            content.require_space(descriptor, order.size, f"disk {request.disk} of guest {request.guest} (full)")
         _fill(order, descriptor)
         os.fsync(descriptor)
         records.write(disks, f"{request.disk}.json", order.record, durable=False)  # before the disk, as is its name

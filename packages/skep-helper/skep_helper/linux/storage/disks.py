@@ -11,7 +11,7 @@ from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
-from skep_helper.storage import locks, qcow2, records, tool
+from skep_helper.storage import content, locks, qcow2, records, tool
 from skep_helper.storage.records import DiskRecord, ImageRecord
 from skep_helper.vocabulary import GrowDisk, Rejected, RemoveDisk
 
@@ -172,7 +172,7 @@ def grow_disk(context: Context, request: GrowDisk) -> None:
 def _grow_file(context: Context, disk: OpenDisk, size: int, what: str) -> None:
     full = disk.record.edition == "full"
     if full:
-        require_space(disk.descriptor, size - disk.size(), what)
+        content.require_space(disk.descriptor, size - disk.size(), what)
     if disk.format == "raw":
         os.ftruncate(disk.descriptor, size)
         if full:
@@ -181,14 +181,6 @@ def _grow_file(context: Context, disk: OpenDisk, size: int, what: str) -> None:
     options = ["--preallocation=falloc"] if full else []
     arguments = ["resize", *options, disk.node, str(size)]
     tool.qemu_img(context.policy, arguments, disk.descriptors, f"growing {what}", context.progress, size)
-
-
-def require_space(descriptor: int, size: int, what: str) -> None:
-    """Raise Failure("full") when this many bytes cannot be had in the pool."""
-    status = os.fstatvfs(descriptor)
-    free = status.f_bavail * status.f_frsize
-    if size > free:
-        raise Failure("full", f"{what} needs {size >> 20} MiB in the pool, {free >> 20} MiB are free")
 
 
 def disks_folder(folder: Folder) -> Folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, suppress
 
 from skep_helper import log
@@ -10,6 +9,7 @@ from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
+from skep_helper.storage.definition import make_definition
 from skep_helper.users import user_of
 from skep_helper.vocabulary import CreateGuestFolder, EmptyTrash, TrashGuestFolder, UntrashGuestFolder
 
@@ -17,21 +17,13 @@ from . import layout, trash
 
 
 def create(context: Context, request: CreateGuestFolder) -> None:
-    user, group = user_of(context.policy)
+    _, group = user_of(context.policy)
     with ExitStack() as stack:
         guests = stack.enter_context(layout.pool_folder(context.policy, layout.GUESTS))
         folder = stack.enter_context(guests.make(request.guest, 0o750, group, durable=False))
         for name in (layout.DISKS, layout.SNAPSHOTS):
             folder.make(name, durable=False).close()
-        # Once it is skepd's, root neither opens it nor looks at what is in it.
-        if not folder.exists(layout.DEFINITION):
-            temporary = f".{layout.DEFINITION}.new"
-            folder.remove_tree(temporary)
-            with folder.make(temporary, durable=False) as definition:
-                os.fchmod(definition.descriptor, 0o700)
-                os.fchown(definition.descriptor, user, group)
-                definition.sync()
-            folder.rename(temporary, folder, layout.DEFINITION, durable=False)
+        make_definition(context.policy, folder)
         folder.sync()
         guests.sync()
 

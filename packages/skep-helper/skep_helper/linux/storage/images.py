@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -12,16 +10,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
-from skep_helper.storage import copying, locks, qcow2, records, tool
+from skep_helper.storage import content, locks, records, tool
 from skep_helper.storage.records import DiskRecord, ImageRecord
-from skep_helper.vocabulary import AbandonImage, OpenImageWriter, PublishImage, Rejected, RemoveImage
+from skep_helper.vocabulary import AbandonImage, OpenImageWriter, PublishImage, RemoveImage
 
 from . import layout
-from .disks import require_space
 
 _REQUEST = "request.json"
-_ISO_SIGNATURE = (32_769, b"CD001")
-_SECTOR = 512
 
 
 def open_writer(context: Context, request: OpenImageWriter) -> None:
@@ -44,15 +39,7 @@ def open_writer(context: Context, request: OpenImageWriter) -> None:
                 "conflict",
                 f"{what} is being fetched as {begun.format} of {begun.size} bytes; abandon that first",
             )
-        descriptor = folder.open(layout.IMAGE, os.O_RDWR | os.O_CREAT)
-        context.answer_descriptors.append(descriptor)
-        os.fchmod(descriptor, 0o600)
-        status = os.fstat(descriptor)
-        require_space(descriptor, request.size - status.st_blocks * _SECTOR, what)
-        if status.st_size != request.size:
-            os.ftruncate(descriptor, request.size)
-            os.fsync(descriptor)
-            folder.sync()
+        context.answer_descriptors.append(content.open_file(folder, layout.IMAGE, request.size, what))
 
 
 def publish(context: Context, request: PublishImage) -> None:
@@ -83,63 +70,14 @@ def publish(context: Context, request: PublishImage) -> None:
 
 def _seal(context: Context, folder: Folder, format: str, what: str) -> int:
     """From here on nobody can write the file; then it is inspected. Returns its virtual size in bytes."""
-    descriptor = folder.open(layout.IMAGE)
+    descriptor = content.open_sealed(folder, layout.IMAGE, what, context.progress)
     try:
-        if not _nobody_writes(descriptor, what):
-            descriptor = _copied(context, folder, descriptor)
         tool.lend(context.policy, descriptor, 0o440)
-        size = _inspect(descriptor, format, what)
+        size = content.inspect(descriptor, format, os.fstat(descriptor).st_size, what)
         os.fsync(descriptor)
         return size
     finally:
         os.close(descriptor)
-
-
-def _nobody_writes(descriptor: int, what: str) -> bool:
-    """Whether no descriptor open for writing is left anywhere, which the kernel tells by granting a read lease.
-
-    Raises Failure("busy") when there is one; False when this file system has no leases.
-    """
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        if error.errno == errno.EAGAIN:
-            raise Failure(
-                "busy", f"{what} is still open for writing; close its writer before it is published"
-            ) from None
-        return False
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return True
-
-
-def _copied(context: Context, folder: Folder, descriptor: int) -> int:
-    """A copy that nobody ever had a descriptor of takes the file's place; the old descriptor is closed."""
-    temporary = f".{layout.IMAGE}.new"
-    folder.remove(temporary, durable=False)
-    target = folder.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-    try:
-        copying.copy_sparse(descriptor, target, context.progress)
-        os.fsync(target)
-        folder.rename(temporary, folder, layout.IMAGE)
-    except BaseException:
-        os.close(target)
-        raise
-    os.close(descriptor)
-    return target
-
-
-def _inspect(descriptor: int, format: str, what: str) -> int:
-    size = os.fstat(descriptor).st_size
-    try:
-        if format == "qcow2":
-            return qcow2.inspect_image(descriptor)
-        if format == "iso" and os.pread(descriptor, 5, _ISO_SIGNATURE[0]) != _ISO_SIGNATURE[1]:
-            raise Rejected("it is not an ISO 9660 volume")
-        if format == "raw" and size % _SECTOR:
-            raise Rejected(f"its size of {size} bytes is not a multiple of {_SECTOR}")
-        return size
-    except Rejected as error:
-        raise Rejected(f"{what} is refused: {error}") from None
 
 
 def abandon(context: Context, request: AbandonImage) -> None:

@@ -31,7 +31,7 @@ from skep_helper.storage.seed import SEED as SEED
 from skep_helper.users import user_of
 
 GUESTS, IMAGES, INCOMING, TRASH = "guests", "images", "incoming", "trash"
-DISKS, SNAPSHOTS, DEFINITION = "disks", "snapshots", "definition"
+DISKS, SNAPSHOTS = "disks", "snapshots"
 VARS, RECORD, IMAGE = "uefi-vars.fd", "record.json", "image"
 ROLLBACK = "rollback.json"
 TPM = "tpm.state"
