@@ -21,7 +21,7 @@ from .listing import Entry, Tree
 from .names import GUESTS, IMAGES, INCOMING, TRASH
 from .tool import zfs
 
-VARS, ROLLBACK = "uefi-vars.fd", "rollback.json"
+VARS, TPM, ROLLBACK = "uefi-vars.fd", "tpm.state", "rollback.json"
 _LOCKS = "locks"
 _OPTIONS = {
     GUESTS: ("volmode=dev", "exec=off", "setuid=off"),

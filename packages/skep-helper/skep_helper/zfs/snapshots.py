@@ -1,6 +1,6 @@
 """Snapshots of a guest: one command that snapshots its file system and all its disks at the same instant.
 
-A rollback brings back the disks and the UEFI variables, and nothing else of the folder. It is journalled: once begun
+A rollback brings back the disks, the UEFI variables and the TPM's state, and nothing else of the folder. It is journalled: once begun
 it is finished, also after a crash. As with every rollback on ZFS, Skep's snapshots that are newer go; one of somebody
 else's that is newer is never destroyed: then the rollback is refused.
 """
@@ -22,10 +22,11 @@ from ..storage.locks import Progress, no_progress
 from ..storage.records import RollbackRecord
 from ..vocabulary import Rejected, RemoveSnapshot, RollBackGuest, SnapshotGuest
 from . import layout, listing, names, nodes, removal
-from .layout import ROLLBACK, VARS
+from .layout import ROLLBACK, TPM, VARS
 from .listing import Entry, Tree
 from .tool import QUICK, SLOW, patient_zfs, zfs
 
+_LARGEST = 64 << 20
 _MOUNTS = "snapshots"
 _INSTANT = 20.0
 """Seconds that a snapshot may take while the guest's file systems stand still; the guard thaws them later by itself."""
@@ -179,11 +180,12 @@ def _finish(policy: Policy, guest: str, folder: Folder, snapshot: str, progress:
 
 
 def _bring_back(then: Folder, folder: Folder) -> None:
-    """The UEFI variables as they were in the snapshot, perhaps none."""
-    if not then.exists(VARS):
-        folder.remove(VARS)
-        return
-    folder.write(VARS, then.read(VARS, limit=64 << 20))
+    """The UEFI variables and the TPM's state as they were in the snapshot, perhaps none."""
+    for name in (VARS, TPM):
+        if then.exists(name):
+            folder.write(name, then.read(name, limit=_LARGEST))
+        else:
+            folder.remove(name)
 
 
 @contextmanager
