@@ -111,6 +111,6 @@ def test_host_doctor_serial_and_images(running: Running) -> None:
 
 
 def test_more_work_than_skepd_takes_is_503(running: Running) -> None:
-    running.app.state.service.workers._pending = 1000
+    running.app.state.service.workers._calls._pending = 1000
     status, headers, _ = running.request("GET", "/v1/host")
     assert (status, headers["retry-after"]) == (503, "2")

@@ -21,27 +21,34 @@ class Workers:
     """Two pools: calls, which end soon, and waits, which do not; so no number of waiters can hold up a call."""
 
     def __init__(self) -> None:
-        self._calls = ThreadPoolExecutor(CALLS, "skep-call")
-        self._waits = ThreadPoolExecutor(WAITS, "skep-wait")
-        self._pending = 0
+        self._calls = _Pool(CALLS, "skep-call")
+        self._waits = _Pool(WAITS, "skep-wait")
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function of the engine. Raises ApiError 503 when too many wait for their turn already."""
-        return await self._run(self._calls, function, *args, **kwargs)
+        """Run a function of the engine. Raises ApiError 503 when too many calls wait for their turn already."""
+        return await self._calls.run(lambda: function(*args, **kwargs))
 
     async def wait(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for a function that waits, at most a few seconds at a time."""
-        return await self._run(self._waits, function, *args, **kwargs)
+        return await self._waits.run(lambda: function(*args, **kwargs))
 
     def close(self) -> None:
         for pool in (self._calls, self._waits):
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, pool: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+
+class _Pool:
+    """Threads, and how many wait for one or have one."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self.threads = ThreadPoolExecutor(size, name)
+        self._pending = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
         if self._pending >= QUEUE:
             raise ApiError(503, "skepd has too many requests to answer", "try again in a moment", {"Retry-After": "2"})
         self._pending += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(self.threads, work)
         finally:
             self._pending -= 1
