@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -26,6 +27,7 @@ from skep.websocket import WebSocket
 from skepd.api import peers
 from skepd.api.authorise import Account
 from skepd.gateway import certificates, main, upstream
+from skepd.platform.here import here
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "api"))
 from running_api import Running, example_engine, serving
@@ -274,7 +276,7 @@ def test_old_tls_is_refused(gateway: Gateway) -> None:
 
 def refusal(tmp_path: Path, *options: str) -> str:
     with pytest.raises(main.Refused) as caught:
-        main.run(main._parser().parse_args(["--state", str(tmp_path / "s"), *options]))
+        main.run(main._parser(here().places).parse_args(["--state", str(tmp_path / "s"), *options]))
     return str(caught.value)
 
 
@@ -305,6 +307,36 @@ def test_the_certificate_is_made_once_and_anew_for_a_new_name(tmp_path: Path) ->
     assert "DNS:hive.example.org, DNS:localhost" in text
     assert "prime256v1" in text
     assert {path.name for path in tmp_path.iterdir()} == {"ca.pem", "ca-key.pem", "server.pem"}
+
+
+def test_a_certificate_that_ends_soon_is_made_anew_while_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(certificates, "SERVER_DAYS", 29)
+        pair = certificates.ensure(tmp_path, ["localhost"])
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(pair.server)
+    before = presented(served, pair.ca)
+    main.renew(tmp_path, {"localhost"}, served)
+    after = presented(served, pair.ca)
+    assert after != before
+    main.renew(tmp_path, {"localhost"}, served)
+    assert presented(served, pair.ca) == after, "one that holds is kept"
+
+
+def presented(served: ssl.SSLContext, ca: Path) -> bytes:
+    """The certificate that a new connection is shown."""
+    client = ssl.create_default_context(cafile=str(ca))
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    theirs = served.wrap_bio(to_server, to_client, server_side=True)
+    for side in (ours, theirs, ours, theirs):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    found = ours.getpeercert(binary_form=True)
+    assert found is not None
+    return found
 
 
 def test_a_lost_ca_makes_a_new_pair_that_fits(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from skepd.engine.contract import Engine
 
 from .app import create_app
 from .authorise import Authoriser, Policy
+from .limits import allow_descriptors
 from .peers import PeerH11, PeerWebSocket
 from .tokens import TokenStore
 
@@ -41,6 +42,7 @@ def run(engine: Engine, settings: Settings) -> None:
 
     Raises ValueError for a token file that cannot be understood, OSError if the socket cannot be made.
     """
+    allow_descriptors(2 * CONNECTIONS)  # a console has a line to its guest beside its own
     settings.tokens.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     tokens = TokenStore(settings.tokens)
     app = create_app(engine, tokens, Authoriser(tokens, settings.policy))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 CA_DAYS, SERVER_DAYS = 3650, 397
 RENEW = 30 * 86_400
-"""Seconds before its end at which the server certificate is made anew, when the gateway starts."""
+"""Seconds before its end at which the server certificate is made anew."""
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
 _CONFIGURATION = """\
 [req]
@@ -141,6 +141,11 @@ def _install(data: bytes, temporary: Path, target: Path, mode: int = 0o644) -> N
         stream.write(data)
         os.fsync(descriptor)
     temporary.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # clients are about to trust it
+    finally:
+        os.close(folder)
 
 
 def _holds(*arguments: str) -> bool:

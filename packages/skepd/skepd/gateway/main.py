@@ -11,12 +11,15 @@ import pwd
 import socket
 import ssl
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
+from skepd.api.limits import allow_descriptors
 from skepd.api.watchful import WatchfulH11
 from skepd.platform.here import here
 from skepd.platform.places import Places
@@ -26,6 +29,7 @@ from .certificates import CertificateError, ensure
 
 USAGE, CONFIGURATION = 64, 78
 CONNECTIONS = 1000
+DAY = 86_400.0
 log = logging.getLogger("skepd.gateway")
 
 
@@ -59,17 +63,35 @@ def run(options: argparse.Namespace) -> None:
     own = None if options.plain or options.certificate else options.state
     if os.geteuid() == 0 and not options.user:
         raise Refused("root is not needed and not wanted here; say --user skepgw")
+    allow_descriptors(2 * CONNECTIONS)
     listeners = [bind(*address) for address in addresses]
     context = _context(options.certificate, options.key) if options.certificate else None
     codecs.lookup("idna")  # loaded with the first WebSocket, when this user may not read the library any more
     drop_privilege(options.user, own)
     if own is not None:
-        pair = ensure(own, _names(addresses, options.name))
+        names = _names(addresses, options.name)
+        pair = ensure(own, names)
         context = _context(pair.server, None)
         log.info("clients must trust %s", pair.ca)
+        threading.Thread(target=_keep_certificate, args=(own, names, context), name="renewal", daemon=True).start()
     for host, port in addresses:
         log.info("listening on %s port %d%s", host, port, "" if context else ", without TLS")
     serve(Gateway(options.socket), listeners, context)
+
+
+def renew(own: Path, names: set[str], context: ssl.SSLContext) -> None:
+    """Serve new connections with a certificate that holds, made anew in time. Raises CertificateError, OSError."""
+    context.load_cert_chain(ensure(own, names).server)
+
+
+def _keep_certificate(own: Path, names: set[str], context: ssl.SSLContext) -> None:
+    """A gateway may run for longer than its certificate holds."""
+    while True:
+        time.sleep(DAY)
+        try:
+            renew(own, names, context)
+        except (CertificateError, OSError) as error:
+            log.error("the certificate could not be looked after: %s", error)
 
 
 def serve(app: Gateway, listeners: list[socket.socket], context: ssl.SSLContext | None) -> None:
