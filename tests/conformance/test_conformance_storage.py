@@ -40,7 +40,7 @@ def make_folder(host: Host) -> None:
 def test_a_folder(host: Host) -> None:
     assert GUEST not in observe(host).folder_of
     create = v.CreateGuestFolder(guest=GUEST)
-    host.perform([create, create])
+    assert host.perform([create, create]) == ({"made": True}, {"made": False})
     reading = observe(host).folder_of[GUEST]
     assert (reading.disks, reading.snapshots, reading.seed_digest) == ((), (), "")
     assert reading.promoted_here

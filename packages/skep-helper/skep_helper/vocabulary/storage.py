@@ -12,7 +12,10 @@ IMAGE_FORMATS = ("raw", "qcow2", "zfs", "iso")
 
 @dataclass(frozen=True, kw_only=True)
 class CreateGuestFolder(Checked):
-    """Make the guest's folder (dataset): root's, with `definition/` that belongs to skepd. Repeatable."""
+    """Make the guest's folder (dataset): root's, with `definition/` that belongs to skepd. Repeatable.
+
+    Answer: {"made": whether it was not there before}, so that undoing removes nothing that somebody else made.
+    """
 
     guest: Name
 
@@ -45,6 +48,7 @@ class CreateDisk(Checked):
     """Make a disk, blank or as a copy of an image; repeatable if the disk is there with the same size and base.
 
     edition: thin (sparse, linked clone of the image) or full (reserved, its own copy; long).
+    Answer: {"made": whether it was not there before}.
     """
 
     guest: Name

@@ -52,7 +52,7 @@ class _Order:
         return [word for mark in found for word in ("-o", mark)]
 
 
-def create_disk(context: Context, request: CreateDisk) -> None:
+def create_disk(context: Context, request: CreateDisk) -> dict[str, bool]:
     _check(request)
     policy, progress = context.policy, context.progress
     with ExitStack() as stack:
@@ -65,7 +65,8 @@ def create_disk(context: Context, request: CreateDisk) -> None:
         least = source.volume.size if source else 0
         size = whole_blocks(request.size or least, source.volume.block if source else BLOCK)
         order = _Order(context=context, request=request, name=name, size=size, source=source)
-        if tree.get(name):
+        made = not tree.get(name)
+        if not made:
             _require_equal(order, tree)
         elif source and size < least:
             message = f"disk {request.disk} must have at least {least} bytes, the size of {source.name}"
@@ -73,6 +74,7 @@ def create_disk(context: Context, request: CreateDisk) -> None:
         else:
             _make(order)
         nodes.await_node(name, progress)
+        return {"made": made}
 
 
 def whole_blocks(size: int, block: int) -> int:

@@ -21,11 +21,12 @@ from .names import DISKS, DOOMED, GUESTS, NEW, TRASH
 from .tool import patient_zfs, zfs
 
 
-def create(context: Context, request: CreateGuestFolder) -> None:
+def create(context: Context, request: CreateGuestFolder) -> dict[str, bool]:
     policy, guest = context.policy, request.guest
     name = names.guest(policy, guest)
     with layout.locked_guest(policy, guest, progress=context.progress):
-        if not listing.read(name, depth=0).get(name):
+        made = not listing.read(name, depth=0).get(name)
+        if made:
             marks = (f"skep:guest={guest}", f"skep:host={host_id()}")
             zfs("create", *(word for mark in marks for word in ("-o", mark)), name, progress=context.progress)
         layout.guest_tree(policy, guest)
@@ -34,6 +35,7 @@ def create(context: Context, request: CreateGuestFolder) -> None:
             os.fchmod(folder.descriptor, 0o750)
             make_definition(policy, folder)
             folder.sync()
+    return {"made": made}
 
 
 def trash_folder(context: Context, request: TrashGuestFolder) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from skepd.host import Host, HostError
 from skepd.model.errors import DefinitionError
@@ -28,6 +28,9 @@ LOST_SECONDS = (0.2, 5.0)
 """How long is waited before it is asked again: at first, and at most."""
 _NOTHING_DONE = frozenset({"rejected", "busy", "missing", "exists", "conflict", "full", "unsupported"})
 """Codes of a HostError that say that the request did nothing."""
+FOUND = {"made": False}
+"""The answer to a request that found what it was to make."""
+T = TypeVar("T")
 
 
 class Cancelled(Exception):
@@ -77,6 +80,7 @@ class Executor:
     sleep: Callable[[float], None] = time.sleep
     parallel: int = 4
     _doubtful: set[int] = field(default_factory=set)
+    _repeated: set[int] = field(default_factory=set)
 
     def run(self) -> None:
         """Do every step before the turning point. Raises StepFailed, Cancelled or Interrupted; what was done stays
@@ -200,10 +204,12 @@ class Executor:
             raise Interrupted
         if self._is_cancelled():
             raise Cancelled
+        if number in self.journal.record.started:
+            self._repeated.add(number)
         try:
             self.journal.started(number)
             self.observer.step(number, "running")
-            self._carry_out(number, step)
+            answers = self._carry_out(number, step)
             self.journal.done(number)
         except Interrupted:
             raise
@@ -213,18 +219,36 @@ class Executor:
             self.observer.step(number, "failed")
             raise
         except Exception as error:
-            self.observer.step(number, "failed")
-            if not (isinstance(error, HostError) and error.code in _NOTHING_DONE):
-                self._doubtful.add(number)
-            if self._is_cancelled():
-                raise Cancelled from error
+            self._fail(number, step, error)
             raise _Failure(f"{step.summary}: {error}", number) from error
+        if answers and all(answer == FOUND for answer in answers):
+            self._note_nothing_done(number, step)
         self.observer.step(number, "done")
+
+    def _fail(self, number: int, step: Step, error: Exception) -> None:
+        """Note what a failure leaves. Raises Cancelled when that is why it failed."""
+        self.observer.step(number, "failed")
+        if not (isinstance(error, HostError) and error.code in _NOTHING_DONE):
+            self._doubtful.add(number)
+        elif error.index == 0:
+            self._note_nothing_done(number, step)
+        if self._is_cancelled():
+            raise Cancelled from error
+
+    def _note_nothing_done(self, number: int, step: Step) -> None:
+        """What a step met on the host and did not make itself is not its own to undo.
+
+        One that is tried again, after a helper or a skepd that went away, may have met its own work.
+        """
+        if step.text is None and step.undo is not None and number not in self._repeated:
+            self.journal.nothing_done(number)
 
     def _is_cancelled(self) -> bool:
         return self.cancelled() and not self._no_way_back()
 
-    def _carry_out(self, number: int, step: Step) -> None:
+    def _carry_out(self, number: int, step: Step) -> tuple[object, ...]:
+        """Returns the host's answers to the step's requests."""
+
         def progress(done: int, total: int) -> None:
             self.observer.step(number, "running", done, total)
 
@@ -233,21 +257,23 @@ class Executor:
         work = step.work
         if work is not None:
             given_up = lambda: self.stopping() or self._is_cancelled()  # noqa: E731
-            self._patiently(lambda: self.worker(self.host, work, progress, given_up), LOST_TRIES)
-        if step.requests:
-            self._patiently(lambda: self.host.perform(step.requests, progress), LOST_TRIES)
+            self._patiently(number, lambda: self.worker(self.host, work, progress, given_up))
+        if not step.requests:
+            return ()
+        return self._patiently(number, lambda: self.host.perform(step.requests, progress))
 
-    def _patiently(self, act: Callable[[], object], tries: int) -> None:
+    def _patiently(self, number: int, act: Callable[[], T]) -> T:
         """Do it again when the helper went away meanwhile: everything may be repeated."""
-        for pause in self._pauses():
+        tries, pauses = LOST_TRIES, self._pauses()
+        while True:
             try:
-                act()
-                return
+                return act()
             except HostError as error:
                 tries -= 1
                 if error.code != "lost" or tries == 0:
                     raise
-                self._wait_for_helper(error, pause)
+                self._repeated.add(number)
+                self._wait_for_helper(error, next(pauses))
 
     def _wait_for_helper(self, error: HostError, pause: float) -> None:
         if self.stopping():

@@ -107,6 +107,12 @@ class Journal:
         self.record.undone.add(number)
         self._line({"undone": number})
 
+    def nothing_done(self, number: int) -> None:
+        """There is nothing of this step to undo. Only a crash while it is being undone would need the line."""
+        self.record.undone.add(number)
+        with suppress(OSError):
+            self._line({"undone": number})
+
     def phase(self, phase: str, error: str = "") -> None:
         self.record.phase, self.record.error = phase, error
         self._line({"phase": phase, "error": error}, durable=phase in ("undoing", "confirmed"))

@@ -41,7 +41,7 @@ class _Order:
         tool.qemu_img(self.context.policy, arguments, descriptors, what, self.context.progress, self.size)
 
 
-def create_disk(context: Context, request: CreateDisk) -> None:
+def create_disk(context: Context, request: CreateDisk) -> dict[str, bool]:
     _check(request)
     with ExitStack() as stack:
         folder = stack.enter_context(
@@ -61,11 +61,12 @@ def create_disk(context: Context, request: CreateDisk) -> None:
         order = _Order(context=context, request=request, size=size, record=record, source=source)
         if file_of(disks, request.disk):
             _require_equal(order, disks)
-            return
+            return {"made": False}
         if source and order.size < least:
             message = f"disk {request.disk} must have at least {least} bytes, the size of {source.name}"
             raise Failure("rejected", message)
         _make(order, disks)
+        return {"made": True}
 
 
 def _check(request: CreateDisk) -> None:

@@ -16,16 +16,18 @@ from skep_helper.vocabulary import CreateGuestFolder, EmptyTrash, TrashGuestFold
 from . import layout, trash
 
 
-def create(context: Context, request: CreateGuestFolder) -> None:
+def create(context: Context, request: CreateGuestFolder) -> dict[str, bool]:
     _, group = user_of(context.policy)
     with ExitStack() as stack:
         guests = stack.enter_context(layout.pool_folder(context.policy, layout.GUESTS))
+        made = not guests.exists(request.guest)
         folder = stack.enter_context(guests.make(request.guest, 0o750, group, durable=False))
         for name in (layout.DISKS, layout.SNAPSHOTS):
             folder.make(name, durable=False).close()
         make_definition(context.policy, folder)
         folder.sync()
         guests.sync()
+    return {"made": made}
 
 
 def trash_folder(context: Context, request: TrashGuestFolder) -> None:

@@ -109,8 +109,10 @@ class SimStorage:
         except KeyError:
             raise HostError("missing", f"there is no folder of guest {guest}") from None
 
-    def create_folder(self, request: v.CreateGuestFolder) -> None:
+    def create_folder(self, request: v.CreateGuestFolder) -> dict[str, bool]:
+        made = request.guest not in self.folders
         self.folders.setdefault(request.guest, Folder())
+        return {"made": made}
 
     def trash_folder(self, request: v.TrashGuestFolder) -> None:
         trashed = self.trash.get(request.key, Trash()).folders
@@ -145,7 +147,7 @@ class SimStorage:
 
     # Disks
 
-    def create_disk(self, request: v.CreateDisk) -> None:
+    def create_disk(self, request: v.CreateDisk) -> dict[str, bool]:
         folder = self.folder(request.guest)
         disk = self._new_disk(request)
         there = folder.disks.get(request.disk)
@@ -153,10 +155,11 @@ class SimStorage:
             alike = (there.format, there.edition, there.image) == (disk.format, disk.edition, disk.image)
             if not alike or (there.size != disk.size if request.size else there.size < disk.size):
                 raise HostError("exists", f"guest {request.guest} has another disk {request.disk} already")
-            return
+            return {"made": False}
         if disk.edition == "full" and disk.size > self.free:
             raise HostError("full", f"disk {request.disk} needs {disk.size} bytes, {self.free} are free")
         folder.disks[request.disk] = disk
+        return {"made": True}
 
     def _new_disk(self, request: v.CreateDisk) -> Disk:
         least, base, content = 0, "", ""
