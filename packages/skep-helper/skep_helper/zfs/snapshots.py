@@ -1,8 +1,8 @@
 """Snapshots of a guest: one command that snapshots its file system and all its disks at the same instant.
 
-A rollback brings back the disks, the UEFI variables and the TPM's state, and nothing else of the folder. It is journalled: once begun
-it is finished, also after a crash. As with every rollback on ZFS, Skep's snapshots that are newer go; one of somebody
-else's that is newer is never destroyed: then the rollback is refused.
+A rollback brings back the disks, the UEFI variables and the TPM's state, and nothing else of the folder. It is
+journalled: once begun it is finished, also after a crash. As with every rollback on ZFS, Skep's snapshots that are
+newer go; one of somebody else's that is newer is never destroyed: then the rollback is refused.
 """
 
 from __future__ import annotations
