@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -38,6 +39,8 @@ class PidfdExit:
     folder = Path()
 
     def __init__(self, pid: int) -> None:
+        if (self.folder / "fail-watch").exists():
+            raise OSError(errno.EMFILE, "too many open files")
         self._pid = pid
         self._descriptor = os.pidfd_open(pid)
 
@@ -90,6 +93,7 @@ class StandIn(Host):
 
     def open_line(self, device: str) -> tuple[int, int]:
         self.note("line", device)
+        self.fails("line")
         return os.dup(self._line), os.dup(self._line)
 
     def free_line(self, device: str) -> None:
@@ -99,6 +103,7 @@ class StandIn(Host):
         self.note("destroy", vm)
 
     def user_of(self, vm: str) -> int:
+        self.fails("ps")
         path = self.folder / "foreign"
         return int(path.read_text()) if path.exists() else 0
 

@@ -76,6 +76,48 @@ def test_a_jail_that_cannot_be_made(lab: Lab) -> None:
     assert lab.wait_end()["ending"] == "error"
 
 
+def test_a_guard_that_cannot_ask_who_runs_the_vm_leaves(lab: Lab) -> None:
+    (lab.folder / "fail-ps").touch()
+    with pytest.raises(GuardError, match="ps does not work"):
+        lab.start({})
+    record = lab.wait_end()
+    assert (record["state"], record["ending"]) == ("crashed", "error")
+    assert "cannot be found out" in record["message"]
+    assert not (lab.folder / "log").exists(), "whose it is is not known: nothing was destroyed or made"
+
+
+def test_a_guard_that_has_no_pipe_for_errors_leaves(lab: Lab) -> None:
+    os.unlink(lab.runtime.errors)
+    with pytest.raises(GuardError, match="No such file"):
+        lab.start({})
+    assert lab.wait_end()["ending"] == "error"
+    assert lab.log()[-1] == "unjail skep_g_g1"
+
+
+def test_a_process_that_cannot_be_followed_ends_a_start(lab: Lab) -> None:
+    (lab.folder / "fail-watch").touch()
+    with pytest.raises(GuardError, match="too many open files"):
+        lab.start({})
+    assert lab.wait_end()["ending"] == "error"
+    assert lab.runs() == []
+
+
+@pytest.mark.parametrize("what", ["fail-line", "fail-watch"])
+def test_a_guard_that_cannot_take_over_leaves_the_guest_as_it_is(lab: Lab, what: str) -> None:
+    lab.start({"say": "up"}, {"say": "again"})
+    lab.until(lambda: b"up" in lab.history())
+    lab.kill_guard()
+    (lab.folder / what).touch()
+    with pytest.raises(GuardError):
+        lab.adopt()
+    lab.until(lambda: not state.guarded(lab.runtime))
+    assert (lab.record()["state"], lab.record()["pid"]) == ("running", lab.runs()[0])
+    (lab.folder / what).unlink()
+    assert lab.adopt()["state"]["pid"] == lab.runs()[0], "the next one does better"
+    lab.ask("reset")
+    lab.until(lambda: b"again" in lab.history())
+
+
 def test_a_file_that_is_gone(lab: Lab) -> None:
     launch = lab.launch({})
     launch["state"]["launch"]["files"][1][0] = str(lab.folder / "none")

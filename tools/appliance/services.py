@@ -28,6 +28,9 @@ from .places import (
 from .progress import Trouble, say, step
 
 UNITS = Path("/etc/systemd/system")
+KEPT = """KillMode=process
+TasksMax=infinity
+OOMPolicy=continue"""
 
 
 @dataclass(frozen=True)
@@ -199,9 +202,21 @@ def _pidfile(service: Service) -> str:
 
 
 def _write_unit(service: Service) -> None:
-    """Helper first, engine after it; a restart of one never stops another."""
+    text = unit_of(service)
+    unit = UNITS / f"{service.name}.service"
+    if unit.exists() and unit.read_text() == text:
+        return
+    unit.write_text(text)
+    run(["systemctl", "daemon-reload"])
+    say(f"wrote {unit}")
+
+
+def unit_of(service: Service) -> str:
+    """Helper first, engine after it; a restart of one never stops another. What outlives its service stays in the
+    service's control group: systemd must neither end it nor count all guests' threads against the limit of one
+    service, nor end the service because the kernel ended a guest that was too large."""
     after = "network.target" if service is HELPER else f"{HELPER.name}.service"
-    text = f"""[Unit]
+    return f"""[Unit]
 Description={service.title}
 After={after}
 
@@ -211,15 +226,9 @@ ExecStart={" ".join(service.argv)}
 Environment=PYTHONUNBUFFERED=1
 Restart=on-failure
 RestartSec=2
-{"KillMode=process" if service.keep else "NoNewPrivileges=yes"}
+{KEPT if service.keep else "NoNewPrivileges=yes"}
 {"RuntimeDirectory=skepd" if service is ENGINE else ""}
 
 [Install]
 WantedBy=multi-user.target
 """
-    unit = UNITS / f"{service.name}.service"
-    if unit.exists() and unit.read_text() == text:
-        return
-    unit.write_text(text)
-    run(["systemctl", "daemon-reload"])
-    say(f"wrote {unit}")

@@ -23,20 +23,24 @@ class Disks(Protocol):
 
 class Driver(Protocol):
     """One VMM under its guard. Made as Driver(loop, folder, state, changed, attach): the guard's state is changed in
-    place, and changed() called after each change. ended: settled when there is no VMM any more, and never will be.
+    place, and changed() called after each change. ended: settled when there is no VMM any more, and never will be; of
+    one that is not followed it never is. following: whether there is one whose end will be learned.
 
     Tasks raise GuardError. Kept to what the guard calls; everything else of a VMM stays in its driver.
     """
 
     ended: Future
+    following: bool
     disks: Disks
 
     def start(self, launch: dict[str, Any], descriptors: Sequence[int]) -> Task:
-        """Start it; fails with the VMM's own words when it does not come up."""
+        """Start it; fails with the VMM's own words when it does not come up. One that fails before it follows its VMM
+        leaves none behind."""
         ...
 
     def adopt(self) -> Task:
-        """Take over what another guard started, from the state alone; its ending is recorded if it is gone."""
+        """Take over what another guard started, from the state alone; its ending is recorded if it is gone. Fails when
+        it cannot be followed just now, see Loop.insist."""
         ...
 
     def stop(self, timeout: float, force: bool, wanted: Callable[[], bool]) -> Task:

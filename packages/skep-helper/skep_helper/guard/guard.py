@@ -7,6 +7,7 @@ import importlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class Guard:
         self.record = record
         self.loop = Loop()
         self._connections: dict[int, socket.socket] = {}
+        self._deserting = False
         history = History(record["history"])
         if record["serial_start"] < 0:
             record["serial_start"] = history.end
@@ -61,17 +63,33 @@ class Guard:
             self.loop.later(_RETRY, self.save)
 
     def close(self) -> None:
-        """After the end: let consoles have the last output, leave nothing but the state and the history."""
+        """After the end: let consoles have the last output, leave nothing but the state and the history. To a VMM that
+        runs on, its sockets and pipes are left too."""
         self._console.close()
         for connection in self._connections.values():
             connection.close()
         self._listener.close()
-        self.folder.sweep()
+        if self._deserting:
+            state.remove(self.folder.socket)
+        else:
+            self.folder.sweep()
 
-    def ready(self, connection: socket.socket, outcome: Future) -> None:
+    def ready(self, connection: socket.socket, outcome: Future, adopting: bool) -> None:
         """The VMM executes, or did not come up: tell the one who wanted it, and serve those who wait."""
+        if outcome.error is not None and not self.driver.ended.done and not self.driver.following:
+            self._give_up(str(outcome.error), adopting)
         self.answer(connection, outcome)
         self.loop.watch(self._listener.fileno(), READ, lambda _: self._accept())
+
+    def _give_up(self, reason: str, adopting: bool) -> None:
+        """A guard that follows no VMM would never end. What was to be started is not there; of what was to be taken
+        over nothing was learned, so that the state stays for the next guard, which the next reading starts."""
+        self._deserting = adopting
+        if not adopting:
+            self.record.update(state="crashed", ending="error", message=reason[:_MAX_REASON], ended=time.time())
+            self.save()
+        sys.stderr.write(f"this guard leaves: {reason}\n")
+        self.loop.later(0, self.loop.stop)
 
     def _accept(self) -> None:
         try:
@@ -180,7 +198,7 @@ def run(connection: socket.socket, message: dict[str, Any], descriptors: Sequenc
     guard.save()
     task = guard.driver.start(launch, descriptors[1:]) if launch else guard.driver.adopt()
     guard.serve(connection)
-    guard.loop.start(task).then(lambda outcome: guard.ready(connection, outcome))
+    guard.loop.start(task).then(lambda outcome: guard.ready(connection, outcome, not launch))
     guard.loop.run()
     guard.close()
     os.close(lock)

@@ -18,6 +18,8 @@ from .protocol import GuardError
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 Task = Generator["Future", Any, Any]
+ATTEMPTS, BETWEEN = 3, 0.2
+"""Of ``Loop.insist``, and the seconds between them: all of them together take less than a reading waits."""
 
 
 class Future:
@@ -90,6 +92,20 @@ class Loop:
         """Let a future fail unless it is done in time."""
         self.later(seconds, lambda: future.fail(GuardError("timeout", f"{what} within {seconds:.0f} s")))
         return future
+
+    def insist(self, attempt: Callable[[], None]) -> Task:
+        """Try again what a host that is short of processes, memory or descriptors refuses; raises what the last attempt
+        raised. ProcessLookupError is raised at once: what is gone does not come back."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                attempt()
+                return
+            except ProcessLookupError:
+                raise
+            except (GuardError, OSError):
+                if not left:
+                    raise
+            yield self.sleep(BETWEEN)
 
     def start(self, task: Task) -> Future:
         """Run a task until it ends; the future returned carries its value or its error."""

@@ -63,6 +63,7 @@ class Driver:
         self._tail = b""
         self._screens: list[Screen] = []
         self.ended = Future()
+        self.following = False
         self.disks = Disks(state)
 
     @property
@@ -94,35 +95,32 @@ class Driver:
         for descriptor in descriptors:
             os.close(descriptor)
         vm = self._jail.vm
-        user = self.host.user_of(vm)
+        try:
+            user = self.host.user_of(vm)
+        except (GuardError, OSError) as error:
+            self._abandon("error", f"whether a bhyve runs VM {vm} cannot be found out: {error}")
+            raise
         if user:
             self._abandon("error", f"a bhyve that Skep did not start (pid {user}) runs VM {vm}; end it first")
             raise GuardError("busy", str(self._state["message"]))
         try:
             self.host.destroy_vm(vm)
             self._make_jail()
-        except GuardError as error:
-            self._finish("error", error.message)
+            self._open_errors()
+        except (GuardError, OSError) as error:
+            self._finish("error", str(error))
             raise
-        self._open_errors()
         yield from self._first_run()
 
     def adopt(self) -> Task:
         """A bhyve that is gone may have left a guest that was just rebooting: then it is run again."""
-        self._open_errors()
-        status = self._status()
-        if status is None:
+        try:
+            yield from self._loop.insist(self._take_up)
+        except ProcessLookupError:
             if self._state["again"]:
                 yield from self._run_again()
             else:
                 self._finish("unknown", "it ended while no guard ran")
-            return
-        self._state["state"] = "paused" if status.stopped else "running"
-        self._attach(*self.host.open_line(line.device(self._folder.guest, "B")))
-        try:
-            self._follow(int(self._state["pid"]))
-        except ProcessLookupError:
-            self._finish("unknown", "it ended while no guard ran")
             return
         try:
             yield from self._come_up()
@@ -130,6 +128,17 @@ class Driver:
             # Its guest may be fine without the network; it is not ours to end for that.
             self._state["message"] = str(error)
             self._changed()
+
+    def _take_up(self) -> None:
+        """Raises ProcessLookupError when our bhyve is gone; may be repeated after another error."""
+        if self._errors < 0:
+            self._open_errors()
+        status = self._status()
+        if status is None:
+            raise ProcessLookupError
+        self._attach(*self.host.open_line(line.device(self._folder.guest, "B")))
+        self._follow(int(self._state["pid"]))
+        self._state["state"] = "paused" if status.stopped else "running"
 
     def _first_run(self) -> Task:
         try:
@@ -217,6 +226,7 @@ class Driver:
         self._exited = Future()
         self._begun = time.monotonic()
         self._loop.watch(self._exit.fileno(), READ, lambda _: self._on_exit())
+        self.following = True
 
     def _come_up(self) -> Task:
         """Wait until bhyve has made its devices; then its taps go to their networks."""
@@ -351,6 +361,7 @@ class Driver:
 
     def _on_exit(self) -> None:
         """A run of bhyve is over: the guest's reboot, or the end."""
+        self.following = False
         self._loop.unwatch(self._exit.fileno())
         status = self._exit.status()
         self._exit.close()

@@ -55,6 +55,7 @@ class Driver:
         self._io_error = ""
         self._tpm = Tpm(loop, state, changed)
         self.ended = Future()
+        self.following = False
         self.disks = Disks(loop, folder, state, changed, self._qmp)
 
     def start(self, launch: dict[str, Any], descriptors: Sequence[int]) -> Task:
@@ -71,12 +72,16 @@ class Driver:
         for descriptor in descriptors:
             os.close(descriptor)
         self._child = True
-        self._follow(pid)
-        self._state.update(pid=pid, start=process.start_time(pid), state="running", started=time.time())
-        self._changed()
-        for gate in gates:
-            os.write(gate, b"g")
-            os.close(gate)
+        try:
+            start = process.start_time(pid)
+            self._follow(os.pidfd_open(pid))
+            self._state.update(pid=pid, start=start, state="running", started=time.time())
+            self._changed()
+            for gate in gates:
+                os.write(gate, b"g")
+        finally:
+            for gate in gates:
+                os.close(gate)
         try:
             yield from self._first_attach()
         finally:
@@ -86,15 +91,10 @@ class Driver:
         """Take over a QEMU that another guard started; its ending is recorded if it is gone."""
         pid = int(self._state.get("pid", 0))
         try:
-            self._follow(pid)
+            yield from self._loop.insist(lambda: self._take_up(pid))
         except ProcessLookupError:
             self._finish("unknown", "it ended while no guard ran")
             return
-        if process.start_time(pid) != self._state.get("start"):
-            self._finish("unknown", "it ended while no guard ran")
-            return
-        self._open_errors()
-        self._tpm.adopt()
         self._state["state"] = "running"  # until QEMU says otherwise; nobody stops it any more
         attached = self._loop.start(self._attach())
         try:
@@ -267,9 +267,27 @@ class Driver:
         future.then(lambda done: either.fail(done.error) if done.error else either.succeed(done.value))
         return either
 
-    def _follow(self, pid: int) -> None:
-        self._process = os.pidfd_open(pid)
-        self._loop.watch(self._process, READ, lambda _: self._exited())
+    def _take_up(self, pid: int) -> None:
+        """Raises ProcessLookupError when our QEMU is gone; may be repeated after another OSError."""
+        if not pid:
+            raise ProcessLookupError
+        descriptor = os.pidfd_open(pid)
+        try:
+            # Asked once it is held: until then the number may become another process's.
+            if process.start_time(pid) != self._state.get("start"):
+                raise ProcessLookupError
+            if self._errors < 0:
+                self._open_errors()
+            self._tpm.adopt()
+            self._follow(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def _follow(self, descriptor: int) -> None:
+        self._loop.watch(descriptor, READ, lambda _: self._exited())
+        self._process = descriptor
+        self.following = True
 
     def _exited(self) -> None:
         self._loop.unwatch(self._process)
