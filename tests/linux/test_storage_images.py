@@ -6,12 +6,15 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from skep_helper.handlers import Failure
 from skep_helper.linux.storage import images
+from skep_helper.paths import Folder
 from skep_helper.storage import tool as storage_tool
 from skep_helper.vocabulary import (
     AbandonImage,
@@ -57,6 +60,72 @@ def test_an_image_is_visible_once_it_is_published(lab: Lab, tmp_path: Path) -> N
     status = (lab.pool / "images" / "small" / "1.0" / "image").stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, storage_tool.tool_uid(lab.policy), 0o440)
     assert os.listdir(lab.pool / "incoming") == []
+
+
+@pytest.fixture
+def before_the_lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Has something happen just before a request has the lock of an incoming image."""
+    real = images._held
+
+    def arrange(work: Callable[[], None]) -> None:
+        def late(folder: Folder, what: str) -> AbstractContextManager[None]:
+            monkeypatch.setattr(images, "_held", real)
+            work()
+            return real(folder, what)
+
+        monkeypatch.setattr(images, "_held", late)
+
+    return arrange
+
+
+Arrange = Callable[[Callable[[], None]], None]
+
+
+def test_no_writer_of_an_image_that_is_published_meanwhile(lab: Lab, tmp_path: Path, before_the_lock: Arrange) -> None:
+    content = qcow2_content(tmp_path, 7)
+    writer(lab, content)
+    before_the_lock(lambda: publish(lab))
+    with pytest.raises(Failure, match="published or abandoned just now") as refused:
+        writer(lab, b"x" * len(content))
+    assert refused.value.code == "busy"
+    assert (lab.pool / "images" / "small" / "1.0" / "image").read_bytes() == content
+    assert not (lab.pool / "images" / "small" / "1.0" / "request.json").exists()
+    with pytest.raises(Failure, match="already there"):
+        writer(lab, content)
+
+
+def test_no_writer_in_a_folder_made_after_the_publication(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = qcow2_content(tmp_path, 7)
+    real = Folder.make
+
+    def late(folder: Folder, *arguments: Any, **options: Any) -> Folder:
+        monkeypatch.setattr(Folder, "make", real)
+        publish(lab)
+        return real(folder, *arguments, **options)
+
+    writer(lab, content)
+    monkeypatch.setattr(Folder, "make", late)
+    with pytest.raises(Failure, match="already there") as refused:
+        writer(lab, content)
+    assert refused.value.code == "exists"
+    assert os.listdir(lab.pool / "incoming") == []
+
+
+def test_a_second_publication_finds_the_first(lab: Lab, tmp_path: Path, before_the_lock: Arrange) -> None:
+    writer(lab, qcow2_content(tmp_path, 7))
+
+    def first() -> None:
+        publish(lab)
+        writers.append(tree(lab.pool))
+
+    writers: list[Any] = []
+    before_the_lock(first)
+    with pytest.raises(Failure, match="published or abandoned just now"):
+        publish(lab, digest="cd" * 32)
+    assert tree(lab.pool) == writers[0], "nothing of the published image changed"
+    assert lab.reading().images[0].digest == DIGEST
 
 
 def test_an_interrupted_download_is_resumed(lab: Lab) -> None:

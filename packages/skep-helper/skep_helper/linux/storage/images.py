@@ -26,11 +26,17 @@ def open_writer(context: Context, request: OpenImageWriter) -> None:
     what = f"image {request.image}:{request.version}"
     wanted = ImageRecord(format=request.format, size=request.size)
     with ExitStack() as stack:
-        if _published(context.policy, request.image, request.version):
-            raise Failure("exists", f"{what} is already there; remove it first or publish another version")
+        _require_unpublished(context.policy, request, what)
         incoming = stack.enter_context(layout.pool_folder(context.policy, layout.INCOMING))
-        folder = stack.enter_context(incoming.make(_incoming(request.image, request.version)))
+        name = _incoming(request.image, request.version)
+        folder = stack.enter_context(incoming.make(name))
         stack.enter_context(_held(folder, what))
+        try:
+            # Again: it may have been published before the folder was made, which is then nobody's.
+            _require_unpublished(context.policy, request, what)
+        except Failure:
+            incoming.remove_tree(name)
+            raise
         begun = records.read(folder, _REQUEST, ImageRecord)
         if begun is None:
             records.write(folder, _REQUEST, wanted)
@@ -42,16 +48,18 @@ def open_writer(context: Context, request: OpenImageWriter) -> None:
         context.answer_descriptors.append(content.open_file(folder, layout.IMAGE, request.size, what))
 
 
+def _require_unpublished(policy: Policy, request: OpenImageWriter, what: str) -> None:
+    if _published(policy, request.image, request.version):
+        raise Failure("exists", f"{what} is already there; remove it first or publish another version")
+
+
 def publish(context: Context, request: PublishImage) -> None:
     """The caller must have closed its descriptor: an image that somebody can still write is not published."""
     what = f"image {request.image}:{request.version}"
     with ExitStack() as stack:
         incoming = stack.enter_context(layout.pool_folder(context.policy, layout.INCOMING))
         name = _incoming(request.image, request.version)
-        published = _published(context.policy, request.image, request.version)
-        if published:
-            if (published.digest, published.format) != (request.digest, request.format):
-                raise Failure("exists", f"{what} is already there with another content; publish another version")
+        if _is_done(context.policy, request, what):
             incoming.remove_tree(name)
             return
         try:
@@ -59,6 +67,10 @@ def publish(context: Context, request: PublishImage) -> None:
         except FileNotFoundError:
             raise Failure("missing", f"nothing was written for {what}; open a writer first") from None
         stack.enter_context(_held(folder, what))
+        if _is_done(context.policy, request, what):
+            # By somebody else, before the folder was ours: it is a new one of this name.
+            incoming.remove_tree(name)
+            return
         size = _seal(context, folder, request.format, what)
         record = ImageRecord(format=request.format, size=size, digest=request.digest)
         records.write(folder, layout.RECORD, record)
@@ -66,6 +78,14 @@ def publish(context: Context, request: PublishImage) -> None:
         images = stack.enter_context(layout.pool_folder(context.policy, layout.IMAGES))
         target = stack.enter_context(images.make(request.image))
         incoming.rename(name, target, request.version)
+
+
+def _is_done(policy: Policy, request: PublishImage, what: str) -> bool:
+    """Whether it is published already. Raises Failure("exists") for another content."""
+    published = _published(policy, request.image, request.version)
+    if published and (published.digest, published.format) != (request.digest, request.format):
+        raise Failure("exists", f"{what} is already there with another content; publish another version")
+    return published is not None
 
 
 def _seal(context: Context, folder: Folder, format: str, what: str) -> int:
@@ -144,7 +164,10 @@ def _incoming(image: str, version: str) -> str:
 
 @contextmanager
 def _held(folder: Folder, what: str) -> Iterator[None]:
+    """A folder of what is coming in. It may have been published before the lock was ours: whoever wrote into it then
+    would write a published image."""
     with locks.locked(folder.descriptor, f"{what} is being published; try again when that has ended"):
+        layout.require_same(folder, f"{what} was published or abandoned just now; try again", "busy")
         yield
 
 

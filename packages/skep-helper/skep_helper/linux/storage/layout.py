@@ -85,7 +85,7 @@ def held_guest(
     with guest_folder(policy, guest) as folder:
         busy = f"guest {guest}: other work on its disks is under way; try again when it has ended"
         with locked(folder.descriptor, busy, shared=shared, progress=progress):
-            _require_same(folder, f"guest {guest} was removed meanwhile")
+            require_same(folder, f"guest {guest} was removed meanwhile")
             if folder.exists(ROLLBACK) and not unfinished:
                 raise Failure("conflict", f"guest {guest}: a rollback was interrupted; repeat it to finish it")
             yield folder
@@ -102,15 +102,15 @@ def held_image(policy: Policy, image: str, version: str, *, shared: bool = True)
     with image_folder(policy, image, version) as folder:
         busy = f"image {image}:{version} is being used or removed; try again when that has ended"
         with locked(folder.descriptor, busy, shared=shared):
-            _require_same(folder, f"image {image}:{version} was removed meanwhile")
+            require_same(folder, f"image {image}:{version} was removed meanwhile")
             yield folder
 
 
-def _require_same(folder: Folder, gone: str) -> None:
-    """Raise Failure("missing") when the folder was moved away before the lock was ours."""
+def require_same(folder: Folder, gone: str, code: str = "missing") -> None:
+    """Raise this Failure when the folder was moved away before the lock was ours."""
     try:
         named, held = os.stat(folder.path, follow_symlinks=False), os.fstat(folder.descriptor)
     except FileNotFoundError:
-        raise Failure("missing", gone) from None
+        raise Failure(code, gone) from None
     if (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino):
-        raise Failure("missing", gone)
+        raise Failure(code, gone)
