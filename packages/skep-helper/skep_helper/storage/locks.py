@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ..handlers import Failure
+from ..paths import Folder
 
 _PATIENCE = 30.0
 _PAUSE = 0.05
@@ -41,3 +43,21 @@ def locked(descriptor: int, busy: str, *, shared: bool = False, progress: Progre
         yield
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextmanager
+def held(folder: Folder, name: str, busy: str, progress: Progress) -> Iterator[None]:
+    """The lock of something in a folder that has no file of its own to lock: `.NAME.lock`, there while it is held."""
+    file = f".{name}.lock"
+    while True:
+        with ExitStack() as stack:
+            descriptor = folder.open(file, os.O_RDWR | os.O_CREAT)
+            stack.callback(os.close, descriptor)
+            stack.enter_context(locked(descriptor, busy, progress=progress))
+            # Whoever held it before us removed the file: then ours is not the lock that others see.
+            named = folder.status(file)
+            if not named or named.st_ino != os.fstat(descriptor).st_ino:
+                continue
+            stack.callback(folder.remove, file, durable=False)
+            yield
+            return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
@@ -12,7 +13,7 @@ from ..paths import Folder, open_folder
 from ..policy import Policy
 from ..run import installed, run
 from ..vocabulary import WriteSeed
-from . import records
+from . import locks, records
 from .records import SeedRecord
 
 SEED, SEED_RECORD = "seed.iso", "seed.json"
@@ -24,7 +25,8 @@ def writer(held: Callable[[Context, str], AbstractContextManager[Folder]]) -> Ha
     def write(context: Context, request: WriteSeed) -> None:
         """A guest that runs keeps the seed it was started with; the new one is seen at its next start."""
         digest = _digest(request)
-        with held(context, request.guest) as folder:
+        busy = f"guest {request.guest}: its seed is being written; try again when that has ended"
+        with held(context, request.guest) as folder, locks.held(folder, SEED, busy, context.progress):
             record = records.read(folder, SEED_RECORD, SeedRecord)
             if record and record.digest == digest and folder.exists(SEED):
                 return
@@ -54,8 +56,11 @@ def _render(policy: Policy, request: WriteSeed, folder: Folder) -> None:
     temporary = f".{SEED}.new"
     with ExitStack() as stack:
         run_folder = stack.enter_context(open_folder(policy.run, create=True))
-        name = f"seed-{request.guest}"
-        run_folder.remove_tree(name)
+        ours = f"seed:{request.guest}:"
+        for left in run_folder.names():  # of a request that was killed: no other one of this guest is under way
+            if left.startswith(ours):
+                run_folder.remove_tree(left)
+        name = f"{ours}{secrets.token_hex(8)}"
         private = stack.enter_context(run_folder.make(name))
         stack.callback(run_folder.remove_tree, name)
         content = {

@@ -134,20 +134,9 @@ def opened(policy: Policy, disks: Folder, disk: str) -> Iterator[OpenDisk]:
 @contextmanager
 def held_disk(context: Context, disks: Folder, disk: str) -> Iterator[None]:
     """The only work on this disk; other disks of the guest may be worked on at the same time."""
-    name = f".{disk}.lock"
     busy = f"{disks.shown(disk)}: other work on this disk is under way; try again when it has ended"
-    while True:
-        with ExitStack() as stack:
-            descriptor = disks.open(name, os.O_RDWR | os.O_CREAT)
-            stack.callback(os.close, descriptor)
-            stack.enter_context(locks.locked(descriptor, busy, progress=context.progress))
-            # Whoever held it before us removed the file: then ours is not the lock that others see.
-            named = disks.status(name)
-            if not named or named.st_ino != os.fstat(descriptor).st_ino:
-                continue
-            stack.callback(disks.remove, name, durable=False)
-            yield
-            return
+    with locks.held(disks, disk, busy, context.progress):
+        yield
 
 
 def grow_disk(context: Context, request: GrowDisk) -> None:
