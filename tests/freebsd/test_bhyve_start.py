@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ from skep_helper.freebsd import (
 from skep_helper.freebsd.bhyve import jail
 from skep_helper.freebsd.guests_facts import Facts
 from skep_helper.guard import protocol, state
-from skep_helper.handlers import Failure
+from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder, open_folder
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import Rejected
-from skep_helper.vocabulary.guest import Cpus, DiskDevice, GuestSpec, MediaDevice, NicDevice
+from skep_helper.vocabulary.guest import Cpus, DiskDevice, GuestSpec, MediaDevice, NicDevice, StartGuest
+from starting import at_once
 
 GIB = 1 << 30
 PCICONF = b"""\
@@ -270,6 +272,37 @@ def test_rulesets_are_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         guests_rulesets.claim(policy, "three")
     (tmp_path / "pool/guests/two").rmdir()
     assert guests_rulesets.claim(policy, "three") == numbers["two"]
+
+
+@pytest.mark.parametrize(
+    ("options", "answers"),
+    [
+        ({"memory": 2 * GIB}, ["full", "full", "started"]),
+        ({"passthrough": ("0000:03:00.0",)}, ["busy", "busy", "started"]),
+    ],
+)
+def test_starts_at_the_same_time_do_not_share_memory_or_devices(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], answers: list[str]
+) -> None:
+    names = ["one", "two", "three"]
+    for name in names:
+        (policy.pool / "guests" / name).mkdir()
+    policy = dataclasses.replace(policy, memory_limit=3 * GIB)
+    monkeypatch.setattr(guests_facts, "read", host)
+    monkeypatch.setattr(guests_sources, "storage", FakeStorage)
+    monkeypatch.setattr(guests_root, "prepare", lambda policy: "/none")
+    monkeypatch.setattr(guests_start, "prepare", lambda *arguments: {"state": {}})
+
+    def start(name: str, begun: Callable[[], None]) -> None:
+        def spawn(*arguments: Any) -> dict[str, Any]:
+            begun()
+            raise Failure("failed", "the end of the test")
+
+        guests_start.client.spawn = spawn
+        guests_start.start(Context(policy=policy, peer_uid=0), StartGuest(guest=spec(name=name, **options)))
+
+    assert at_once(names, start) == answers
+    assert at_once(["one"], start) == ["started"], "what was reserved by those that are gone is free again"
 
 
 def test_firmware_is_named(tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from skep_helper.guard import agent, probing, readings, state
 from skep_helper.handlers import Context, Failure
-from skep_helper.linux import guests_kvm, guests_passthrough, guests_uids
+from skep_helper.linux import guests_kvm, guests_passthrough, guests_start, guests_uids
 from skep_helper.linux.qemu import process
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import Rejected
-from skep_helper.vocabulary.guest import ReadGuests
+from skep_helper.vocabulary.guest import GuestSpec, ReadGuests, StartGuest
+from starting import at_once
 
 
 @pytest.fixture
@@ -40,6 +43,20 @@ def test_a_recorded_uid_is_kept(policy: Policy) -> None:
     assert guests_uids.claim(policy, "other", wanted=99) in (700, 701)
 
 
+def test_starts_at_the_same_time_do_not_share_memory(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = dataclasses.replace(policy, memory_limit=3 << 30)
+    for name in ("one", "two", "three", "four", "five", "six"):
+        (policy.pool / "guests" / name).mkdir(parents=True)
+
+    def start(name: str, begun: Callable[[], None]) -> None:
+        monkeypatch.setattr(guests_start, "_start", lambda *arguments: begun())
+        guest = GuestSpec(name=name, digest="ab" * 8, memory=1 << 30)
+        guests_start.start(Context(policy=policy, peer_uid=0), StartGuest(guest=guest))
+
+    assert at_once(["one", "two", "three", "four", "five"], start) == ["full"] * 2 + ["started"] * 3
+    assert at_once(["six"], start) == ["started"], "what was reserved by those that are gone is free again"
+
+
 def pci(sysfs: Path, address: str, driver: str | None, group: str | None) -> None:
     device = sysfs / address
     device.mkdir(parents=True)
@@ -53,9 +70,9 @@ def pci(sysfs: Path, address: str, driver: str | None, group: str | None) -> Non
 
 
 def test_passthrough_says_what_to_do(policy: Policy, tmp_path: Path) -> None:
-    def refused(sysfs: Path, address: str = "0000:03:00.0") -> str:
+    def refused(sysfs: Path, address: str = "0000:03:00.0", lent: tuple[str, ...] = ()) -> str:
         with pytest.raises((Failure, Rejected)) as raised:
-            guests_passthrough.check(policy, (address,), sysfs)
+            guests_passthrough.check(policy, (address,), lent, sysfs)
         return str(raised.value)
 
     assert "not listed in the policy" in refused(tmp_path, "0000:04:00.0")
@@ -69,7 +86,10 @@ def test_passthrough_says_what_to_do(policy: Policy, tmp_path: Path) -> None:
     assert "shares its IOMMU group with 0000:03:00.1, which ahci uses" in refused(tmp_path / "c")
     pci(tmp_path / "d", "0000:03:00.0", "vfio-pci", "1")
     pci(tmp_path / "d", "0000:00:01.0", "pcieport", "1")
-    guests_passthrough.check(policy, ("0000:03:00.0",), tmp_path / "d")
+    guests_passthrough.check(policy, ("0000:03:00.0",), sysfs=tmp_path / "d")
+    assert "0000:03:00.0 is in use by another guest: stop" in refused(tmp_path / "d", lent=("0000:03:00.0",))
+    pci(tmp_path / "d", "0000:03:00.1", "vfio-pci", "1")
+    assert "as its IOMMU group is, with 0000:03:00.1" in refused(tmp_path / "d", lent=("0000:03:00.1",))
 
 
 def test_echo_request_has_a_checksum() -> None:

@@ -11,13 +11,14 @@ import os
 import secrets
 import string
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..guard import client, state
 from ..guard import home as home_files
 from ..guard.home import DETACHED, medium_key
-from ..guard.readings import readings, to_reading
+from ..guard.readings import to_reading
 from ..guard.requests import SERIAL
 from ..handlers import Context, Failure
 from ..paths import Folder, open_folder
@@ -53,7 +54,7 @@ def start(context: Context, request: StartGuest) -> GuestReading:
     if not isinstance(claimed, int):
         return to_reading(claimed)
     try:
-        notice = _check(policy, spec)
+        notice = home_files.reserve(policy, spec, partial(_check, policy, spec, guests_facts.read()))
         with guests_sources.storage().held_guest(policy, spec.name) as home:
             launch = prepare(policy, spec, home, guests_sources.storage(), guests_root.prepare(policy))
             launch["state"]["message"] = notice
@@ -62,12 +63,8 @@ def start(context: Context, request: StartGuest) -> GuestReading:
         os.close(claimed)
 
 
-def _check(policy: Policy, spec: GuestSpec) -> str:
+def _check(policy: Policy, spec: GuestSpec, facts: guests_facts.Facts, used: int, lent: frozenset[str]) -> str:
     """What is worth saying of a guest that may start; raises Rejected and Failure for one that may not."""
-    live = [record for record in readings(policy) if record["state"] in state.LIVE]
-    used = sum(int(record["memory"]) for record in live)
-    lent = frozenset(address for record in live for address in record.get("passthrough", ()))
-    facts = guests_facts.read()
     guests_check.check(spec, facts, policy, used, lent)
     return guests_check.shared(spec, facts, lent)
 

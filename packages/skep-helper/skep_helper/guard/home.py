@@ -9,16 +9,23 @@ import grp
 import json
 import os
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ..handlers import Failure
+from ..locks import alone
 from ..paths import Folder
 from ..policy import Policy
 from ..vocabulary.guest import GuestSpec, MediaDevice
 from . import client, state
+from .readings import readings
 
 DETACHED = "detached.json"
 COPY = "vmm.conf"
+_TURN = 60.0
+"""Seconds that others who are starting guests may take to look what is free; each takes milliseconds."""
+
+Answer = TypeVar("Answer")
 
 
 def claim(policy: Policy, guest: str) -> int | dict[str, Any]:
@@ -36,6 +43,28 @@ def claim(policy: Policy, guest: str) -> int | dict[str, Any]:
         if time.monotonic() > end:
             raise Failure("busy", f"guest {guest}: somebody else is starting it; try again")
     return running
+
+
+def reserve(policy: Policy, spec: GuestSpec, check: Callable[[int, frozenset[str]], Answer]) -> Answer:
+    """Reserve memory and devices for a guest whose lock the caller has from `claim`; one start at a time does this.
+
+    check: given the bytes of memory and the PCI addresses that all other guests have or are being started with, raises
+    what speaks against it; its answer is returned. Raises Failure(busy) too.
+    """
+    with alone(f"{policy.run}/guests/.starting", f"the start of guest {spec.name}", _TURN):
+        others = _others(policy, spec.name)
+        devices = frozenset(address for record in others for address in record.get("passthrough", ()))
+        answer = check(sum(int(record["memory"]) for record in others), devices)
+        state.reserve(state.Folder(str(policy.run), spec.name), spec.memory, spec.passthrough)
+    return answer
+
+
+def _others(policy: Policy, guest: str) -> list[dict[str, Any]]:
+    """What the other guests have: the states of those that run, the reservations of those about to."""
+    live = {record["guest"]: record for record in readings(policy) if record["state"] in state.LIVE}
+    names = [name for name in os.listdir(policy.run / "guests") if not name.startswith(".") and name != guest]
+    found = [live.get(name) or state.reserved(state.Folder(str(policy.run), name)) for name in names]
+    return [record for record in found if record is not None]
 
 
 def _running(policy: Policy, guest: str) -> dict[str, Any] | None:

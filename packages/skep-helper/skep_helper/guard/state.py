@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 LIVE = ("running", "paused", "stopping")
@@ -24,6 +25,7 @@ class Folder:
         self.socket = f"{self.path}/guard.sock"
         self.state = f"{self.path}/state.json"
         self.lock = f"{self.path}/guard.lock"
+        self.reservation = f"{self.path}/reservation.json"
         self.log = f"{self.path}/guard.log"
         self.qmp = f"{self.path}/qmp.sock"
         self.agent = f"{self.path}/agent.sock"
@@ -42,8 +44,8 @@ class Folder:
                 os.chmod(path, mode)
 
     def sweep(self) -> None:
-        """Remove what only a running VMM needs: sockets and pipes; the state stays."""
-        for path in (self.socket, self.qmp, self.agent, self.errors, self.typed, self.output):
+        """Remove what only a running VMM needs: sockets, pipes, what is reserved for it; the state stays."""
+        for path in (self.socket, self.qmp, self.agent, self.errors, self.typed, self.output, self.reservation):
             remove(path)
 
 
@@ -56,21 +58,41 @@ def remove(path: str) -> None:
 
 def read(folder: Folder) -> dict[str, Any] | None:
     """The last state written; None when there is none. A file that cannot be parsed counts as none."""
+    return _read(folder.state)
+
+
+def write(folder: Folder, state: dict[str, Any]) -> None:
+    """Replace the state file. Not synced: it must outlive processes, not the boot."""
+    _write(folder.state, state)
+
+
+def reserve(folder: Folder, memory: int, devices: Sequence[str]) -> None:
+    """Write down what a guest gets that is being started. It counts as long as the guard's lock is held, which the
+    caller has, so that nothing need be taken back when the start comes to nothing."""
+    _write(folder.reservation, {"memory": memory, "passthrough": list(devices)})
+
+
+def reserved(folder: Folder) -> dict[str, Any] | None:
+    """What counts of `reserve`: "memory" in bytes, "passthrough" (PCI addresses)."""
+    reservation = _read(folder.reservation)
+    return reservation if reservation is not None and guarded(folder) else None
+
+
+def _read(path: str) -> dict[str, Any] | None:
     try:
-        with open(folder.state, "rb") as stream:
+        with open(path, "rb") as stream:
             state = json.load(stream)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return state if isinstance(state, dict) else None
 
 
-def write(folder: Folder, state: dict[str, Any]) -> None:
-    """Replace the state file. Not synced: it must outlive processes, not the boot."""
-    temporary = f"{folder.state}.new"
+def _write(path: str, state: dict[str, Any]) -> None:
+    temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         json.dump(state, stream)
-    os.rename(temporary, folder.state)
+    os.rename(temporary, path)
 
 
 def acquire(folder: Folder) -> int | None:

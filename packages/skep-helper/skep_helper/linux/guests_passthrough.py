@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..handlers import Failure
@@ -14,8 +14,11 @@ SYSFS = Path("/sys/bus/pci/devices")
 MOST = 8
 
 
-def check(policy: Policy, addresses: Sequence[str], sysfs: Path = SYSFS) -> None:
-    """Raises Rejected (the policy does not list it) or Failure (missing, unsupported) naming what to do."""
+def check(
+    policy: Policy, addresses: Sequence[str], lent: Collection[str] = frozenset(), sysfs: Path = SYSFS
+) -> None:  # fmt: skip
+    """lent: what other guests have. Raises Rejected (the policy does not list it) or Failure (missing, unsupported,
+    busy) naming what to do."""
     if len(addresses) > MOST:
         raise Rejected(f"{len(addresses)} passed-through devices; a guest can have {MOST}")
     for address in addresses:
@@ -31,6 +34,10 @@ def check(policy: Policy, addresses: Sequence[str], sysfs: Path = SYSFS) -> None
             hint = f"driverctl set-override {address} vfio-pci"
             raise Failure("unsupported", f"PCI device {address} is bound to {driver}, not to vfio-pci ({hint})")
         _check_group(address, device)
+        shared = address if address in lent else _shared(device, lent)
+        if shared:
+            why = "" if shared == address else f", as its IOMMU group is, with {shared}"
+            raise Failure("busy", f"PCI device {address} is in use by another guest{why}: stop that one first")
 
 
 def _check_group(address: str, device: Path) -> None:
@@ -42,6 +49,11 @@ def _check_group(address: str, device: Path) -> None:
                 "unsupported",
                 f"PCI device {address} shares its IOMMU group with {other.name}, which {driver} uses on the host",
             )
+
+
+def _shared(device: Path, lent: Collection[str]) -> str:
+    """A device of another guest in the same IOMMU group, which one guest can have."""
+    return next((other.name for other in (device / "iommu_group" / "devices").iterdir() if other.name in lent), "")
 
 
 def _driver(device: Path) -> str:

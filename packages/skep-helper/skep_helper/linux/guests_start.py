@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import Any
 
 from ..guard import client, state
 from ..guard import home as home_files
 from ..guard.home import DETACHED, medium_key, read_json
-from ..guard.readings import readings, to_reading
+from ..guard.readings import to_reading
 from ..guard.requests import SERIAL
 from ..handlers import Context, Failure
 from ..meanwhile import Meanwhile
@@ -30,7 +31,8 @@ def start(context: Context, request: StartGuest) -> GuestReading:
     if not isinstance(claimed, int):
         return to_reading(claimed)
     try:
-        _check(policy, spec)
+        _check(spec)
+        home_files.reserve(policy, spec, partial(_check_free, policy, spec))
         return _start(policy, spec, state.Folder(str(policy.run), spec.name), claimed)
     finally:
         os.close(claimed)
@@ -49,13 +51,16 @@ def _start(policy: Policy, spec: GuestSpec, folder: state.Folder, lock: int) -> 
             return to_reading(client.spawn(policy, message, [lock, *opener.descriptors, *opener.tpm]))
 
 
-def _check(policy: Policy, spec: GuestSpec) -> None:
+def _check(spec: GuestSpec) -> None:
     command.used_slots(spec)
     if spec.tpm and (why := tpm.reason()):
         raise Failure("unsupported", f"guest {spec.name}: no TPM here: {why}")
-    guests_passthrough.check(policy, spec.passthrough)
+
+
+def _check_free(policy: Policy, spec: GuestSpec, used: int, lent: frozenset[str]) -> None:
+    """used: bytes of memory of other guests. lent: PCI addresses that they have."""
+    guests_passthrough.check(policy, spec.passthrough, lent)
     limit = policy.memory_limit or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    used = sum(int(record["memory"]) for record in readings(policy) if record["state"] in state.LIVE)
     if used + spec.memory > limit:
         free = max(limit - used, 0) >> 20
         needs = f"guest {spec.name} needs {spec.memory >> 20} MiB of memory, {free} MiB are free for guests"
@@ -103,7 +108,7 @@ def _record(spec: GuestSpec, home: Folder, accelerator: str, uid: int) -> dict[s
         "guest": spec.name, "digest": spec.digest, "memory": spec.memory, "driver": DRIVER, "uid": uid,
         "accelerator": accelerator, "state": "stopped", "pid": 0, "start": 0, "started": 0.0, "ending": "",
         "ended": 0.0, "reboots": 0, "message": "", "frozen": False, "screen": spec.screen, "serial_start": -1,
-        "history": home.shown(SERIAL), "detached_file": home.shown(DETACHED),
+        "history": home.shown(SERIAL), "detached_file": home.shown(DETACHED), "passthrough": list(spec.passthrough),
     }  # fmt: skip
 
 
