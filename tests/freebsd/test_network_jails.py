@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_system import FakeSystem, Link
+from skep_helper.freebsd import network
 from skep_helper.freebsd.network import names, ports, reading, rules, server, vxlan
 from skep_helper.freebsd.network.records import Records
 from skep_helper.freebsd.network.routers import Router
@@ -195,6 +196,9 @@ def test_a_tap_goes_to_its_guest_and_back(world: World) -> None:
     assert ports.lend(world.policy, "g.n0", guest, world.system) == "tap0"
     assert TAP in world.system.stacks[guest].links
     assert world.stack().nodes == {}
+    with pytest.raises(Failure, match="about to open its tap"):
+        ports.remove(world.system, world.policy, "g.n0", "net")
+    assert TAP in world.system.stacks[guest].links
     (found,) = world.read().ports
     assert (found.digest, found.up) == (D, False)
     world.did()
@@ -218,6 +222,22 @@ def test_a_tap_goes_to_its_guest_and_back(world: World) -> None:
     world.port(addresses=("10.0.0.9",), digest="f" * 16)
     assert world.read().ports[0].digest == "f" * 16
     assert world.stack().links[TAP] is tap
+
+
+def test_a_port_that_a_guest_gave_back_by_its_end_is_removed(world: World) -> None:
+    world.network()
+    world.port()
+    guest = world.system.make_jail("g")
+    ports.lend(world.policy, "g.n0", guest, world.system)
+    world.system.remove_jail(guest)
+    ports.remove(world.system, world.policy, "g.n0", "net")
+    assert list(world.system.stacks[0].links) == ["em0"]
+    assert world.read().ports == ()
+
+
+def test_no_request_about_networks_holds_up_others() -> None:
+    """They wait for one another and for the kernel: each has a process of its own."""
+    assert set(network.HANDLERS) == network.LONG
 
 
 def test_a_port_is_removed_with_everything(world: World) -> None:

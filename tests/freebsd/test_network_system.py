@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from skep_helper.freebsd.network import records, system
 from skep_helper.freebsd.network.records import PortRecord, Records, locked
 from skep_helper.freebsd.network.system import System
 from skep_helper.handlers import Failure
@@ -83,6 +85,39 @@ def test_nothing_of_the_process_is_left() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_work_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "ENTERED", 0.1)
+    with pytest.raises(Failure, match="jail 1 was not done within") as caught:
+        Outside().enter(1, signal.pause)
+    assert caught.value.code == "timeout"
+
+
+def test_work_that_cannot_even_be_killed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a call about an interface can: here no signal is sent."""
+    killed: list[int] = []
+    monkeypatch.setattr(system, "ENTERED", 0.1)
+    monkeypatch.setattr(system, "_LOOKS", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(system.os, "kill", lambda process, number: killed.append(process))
+        with pytest.raises(Failure, match=r"hangs in the kernel, in jail 1.*procstat -kk") as caught:
+            Outside().enter(1, signal.pause)
+    assert (caught.value.code, f"process {killed[0]} " in caught.value.message) == ("timeout", True)
+    os.kill(killed[0], signal.SIGKILL)
+    os.waitpid(killed[0], 0)
+
+
+def test_who_waits_in_vain_is_told_for_whom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "TURN", 0.1)
+    policy = Policy(run=tmp_path)
+    with locked(policy, "ApplyPort g.n0"):
+        words = f"RemovePort.*ApplyPort g.n0, process {os.getpid()}"
+        with pytest.raises(Failure, match=words) as caught, locked(policy, "RemovePort g.n1"):
+            raise AssertionError("two at once")
+        assert caught.value.code == "busy"
+    with locked(policy, "RemovePort g.n1"):
+        assert (tmp_path / "networks/lock").read_text().startswith("RemovePort")
+
+
 def test_records_are_written_by_one_at_a_time(tmp_path: Path) -> None:
     """A second process waits for the lock, so it sees what the first one wrote."""
     policy, digest = Policy(run=tmp_path), "0123456789abcdef"
@@ -91,11 +126,11 @@ def test_records_are_written_by_one_at_a_time(tmp_path: Path) -> None:
 
     def second() -> str:
         os.write(ready_write, b"1")
-        with locked(policy):
+        with locked(policy, "a test"):
             found = Records(policy).port("g.n0")
             return "" if found is None else found.device
 
-    with locked(policy):
+    with locked(policy, "a test"):
         process = os.fork()
         if process == 0:
             os._exit(0 if second() == "tap7" else 1)

@@ -11,10 +11,10 @@ import os
 import re
 import socket
 import struct
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ... import processes
 from ...guard import protocol
 from ...guard.protocol import GuardError
 from . import jail as jails
@@ -34,9 +34,9 @@ _ABSENT = "could not be opened: No such file or directory"
 def run(argv: Sequence[str]) -> str:
     """Run a tool to its end; returns what it wrote to standard output."""
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=_ENVIRONMENT, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        raise GuardError("timeout", f"{argv[0]} did not end within {PATIENCE:.0f} s") from None
+        done = processes.finish(argv, b"", _ENVIRONMENT, PATIENCE)
+    except processes.Late as late:
+        raise GuardError("timeout", str(late)) from None
     except OSError as error:
         raise GuardError("failed", f"{argv[0]}: {error.strerror}") from None
     if done.returncode:

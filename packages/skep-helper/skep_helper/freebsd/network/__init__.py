@@ -29,7 +29,9 @@ HANDLERS: dict[type, Handler] = {
     SetGroup: set_group,
     ReadNetworks: read_networks,
 }
-LONG: frozenset[type] = frozenset()
+LONG: frozenset[type] = frozenset(HANDLERS)
+"""All of them wait for their turn and for tools, and a call into the kernel about an interface can hang: that must not
+hold up those who only want to stop a guest. Their own lock keeps them in order."""
 
 FEATURES = probe
 """(policy) -> what this kernel's network part can do, found by trying it once."""

@@ -22,18 +22,18 @@ from .system import System
 
 def apply_port(context: Context, request: ApplyPort) -> None:
     """Bring a port to its spec. Raises Failure: missing (its network), conflict (in another network), unsupported."""
-    with locked(context.policy):
+    with locked(context.policy, f"ApplyPort {request.port.name}"):
         apply(System(), context.policy, request.port)
 
 
 def remove_port(context: Context, request: RemovePort) -> None:
-    """Remove a port with all its flows. Repeatable. Raises Failure: busy (a guest has its tap open)."""
-    with locked(context.policy):
+    """Remove a port with all its flows. Repeatable. Raises Failure: busy (a guest has its tap, or is about to)."""
+    with locked(context.policy, f"RemovePort {request.port}"):
         remove(System(), context.policy, request.port, request.network)
 
 
 def set_group(context: Context, request: SetGroup) -> None:
-    with locked(context.policy):
+    with locked(context.policy, f"SetGroup {request.group}"):
         change_group(System(), context.policy, request)
 
 
@@ -42,7 +42,7 @@ def lend(policy: Policy, port: str, jid: int, system: System | None = None) -> s
 
     Raises Failure: missing (no such port), busy (a guest has it open).
     """
-    with locked(policy):
+    with locked(policy, f"lending port {port} to its guest"):
         records, record, network = _known(policy, port)
         Port(system or System(), records, network, record).lend(jid)
         return record.device
@@ -50,7 +50,7 @@ def lend(policy: Policy, port: str, jid: int, system: System | None = None) -> s
 
 def take(policy: Policy, port: str, system: System | None = None) -> None:
     """Bring a port's tap into its network, with guard and rules: once its guest has opened it, or ended. Repeatable."""
-    with locked(policy):
+    with locked(policy, f"taking port {port} into its network"):
         records, record, network = _known(policy, port)
         Port(system or System(), records, network, record).take()
 
@@ -186,6 +186,10 @@ class Port:
         if place is None:
             return
         where, flags = place
+        if where and where == self.record.lent:
+            # It may open the tap at any moment, also after we have looked.
+            message = f"port {self.record.spec.name}: a guest is about to open its tap"
+            raise Failure("busy", f"{message} (its jail {where} has it): stop the guest first")
         if reading.is_open(flags):
             # To destroy a tap that is open hangs for ever, and no signal ends it.
             raise Failure("busy", f"port {self.record.spec.name}: a guest has its tap open: stop the guest first")

@@ -16,7 +16,7 @@ from ...policy import Policy
 from ...vocabulary import NetworkReading, ReadNetworks
 from ...vocabulary.network import GroupReading, PortReading, StackReading
 from . import guard, names, neighbours, netgraph, server
-from .records import NetworkRecord, PortRecord, Records, RouterRecord
+from .records import NetworkRecord, PortRecord, Records, RouterRecord, locked
 from .responder import Responder
 from .server import Server
 from .system import RUNNING, UP, System
@@ -48,7 +48,8 @@ class HostSide:
 
 
 def read_networks(context: Context, request: ReadNetworks) -> NetworkReading:
-    return read(System(), context.policy)
+    with locked(context.policy, "ReadNetworks"):
+        return read(System(), context.policy)
 
 
 def read(system: System, policy: Policy) -> NetworkReading:

@@ -7,7 +7,6 @@ so that whatever a crash leaves is known to be ours and the next Apply repairs i
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ... import codec
+from ...locks import alone
 from ...policy import Policy
 from ...vocabulary import NetworkSpec, PortSpec, RouterSpec
 from . import names
+
+TURN = 90.0
+"""Seconds to wait for the network part. A tool that hangs is given up after a minute (run)."""
 
 
 @dataclass
@@ -63,17 +66,15 @@ class RouterRecord:
 
 
 @contextlib.contextmanager
-def locked(policy: Policy) -> Iterator[None]:
-    """Alone with the network part: guards move their guests' taps while the helper works. Waits for its turn."""
+def locked(policy: Policy, what: str) -> Iterator[None]:
+    """Alone with the network part: guards move their guests' taps while the helper works. what: is being done.
+
+    Raises Failure(busy) when it is not its turn for long, naming who has it.
+    """
     folder = names.state_folder(policy)
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with alone(f"{folder}/lock", what, TURN):
         yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process that was begun meanwhile has the descriptor too
-        os.close(descriptor)
 
 
 class Records:

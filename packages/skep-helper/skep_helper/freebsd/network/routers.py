@@ -19,13 +19,13 @@ _SYSCTLS = {"net.inet.ip.forwarding": 1, "net.inet6.ip6.forwarding": 1, "net.ine
 
 def apply_router(context: Context, request: ApplyRouter) -> None:
     """Bring a router to its spec. Raises Rejected, Failure: missing (a network), exists (a foreign jail)."""
-    with locked(context.policy):
+    with locked(context.policy, f"ApplyRouter {request.router.name}"):
         Router(System(), context.policy).apply(request.router)
 
 
 def remove_router(context: Context, request: RemoveRouter) -> None:
     """Remove a router; its legs end with it. Repeatable."""
-    with locked(context.policy):
+    with locked(context.policy, f"RemoveRouter {request.router}"):
         Router(System(), context.policy).remove(request.router)
 
 

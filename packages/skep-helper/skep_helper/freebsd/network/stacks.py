@@ -23,12 +23,12 @@ _NODES_END = 10.0
 
 def apply_network(context: Context, request: ApplyNetwork) -> None:
     """Bring a network to its spec. Nothing is done when its digest stands and no part of it is missing."""
-    with locked(context.policy):
+    with locked(context.policy, f"ApplyNetwork {request.network.name}"):
         Network(System(), context.policy).apply(request.network)
 
 
 def remove_network(context: Context, request: RemoveNetwork) -> None:
-    with locked(context.policy):
+    with locked(context.policy, f"RemoveNetwork {request.network}"):
         Network(System(), context.policy).remove(request.network)
 
 

@@ -12,8 +12,11 @@ import errno
 import fcntl
 import json
 import os
+import select
+import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +26,9 @@ from ...vocabulary import Rejected
 from . import netgraph
 
 UP, RUNNING = 0x1, 0x40
+ENTERED = 300.0
+"""Seconds for what is done in a jail at a time, with all its tools."""
+_LOOKS, _PAUSE = 100, 0.05
 _JAIL_CREATE, _SYS_NEW = 0x01, 1
 _GET_FLAGS, _GET_MTU, _GET_SPEC, _SET_SPEC = 0xC0206911, 0xC0206933, 0xC028697B, 0x8028697B
 _MEMBERS, _MEMBER_SIZE = 6, 80
@@ -50,10 +56,18 @@ class System:
             _end_with(writer, lambda: self._attached(jid, work))
         os.close(writer)
         try:
-            with os.fdopen(reader, "rb") as stream:
-                answer = stream.read()
+            answer = _read(reader, ENTERED)
+        except BaseException as error:
+            os.kill(process, signal.SIGKILL)
+            if not _reaped(process) and isinstance(error, TimeoutError):
+                hangs = f"process {process} of the helper hangs in the kernel, in jail {jid}, and cannot be killed"
+                raise Failure("timeout", f"{hangs}: see for what (procstat -kk {process})") from None
+            if isinstance(error, TimeoutError):
+                raise Failure("timeout", f"work in jail {jid} was not done within {ENTERED:.0f} s") from None
+            raise
         finally:
-            os.waitpid(process, 0)
+            os.close(reader)
+        os.waitpid(process, 0)
         return _unpack(answer)
 
     def _attached(self, jid: int, work: Callable[[], Any]) -> Any:
@@ -199,6 +213,27 @@ class System:
 
 class _Iovec(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+def _read(reader: int, seconds: float) -> bytes:
+    """All that comes until the other end is closed; raises TimeoutError."""
+    end = time.monotonic() + seconds
+    found = b""
+    while select.select([reader], [], [], max(0.0, end - time.monotonic()))[0]:
+        part = os.read(reader, 1 << 16)
+        if not part:
+            return found
+        found += part
+    raise TimeoutError
+
+
+def _reaped(process: int) -> bool:
+    """Whether a process that was killed is gone; one that hangs in the kernel is not."""
+    for _ in range(_LOOKS):
+        if os.waitpid(process, os.WNOHANG)[0]:
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 def _end_with(writer: int, work: Callable[[], Any]) -> None:
