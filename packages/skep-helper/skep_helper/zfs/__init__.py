@@ -26,7 +26,7 @@ from ..vocabulary import (
     UntrashGuestFolder,
     WriteSeed,
 )
-from . import creation, disks, folders, images, layout, reading, snapshots
+from . import adoption, creation, disks, folders, images, layout, reading, snapshots
 from .features import features
 
 
@@ -51,6 +51,7 @@ HANDLERS: dict[type, Handler] = {
     AbandonImage: images.abandon,
     RemoveImage: images.remove,
     ReadStorage: reading.read,
+    **adoption.HANDLERS,
 }
 
 LONG: frozenset[type] = frozenset(HANDLERS)

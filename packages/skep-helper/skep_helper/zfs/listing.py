@@ -11,13 +11,14 @@ from .tool import zfs
 
 MARKS = (
     "skep:area", "skep:guest", "skep:host", "skep:disk", "skep:image", "skep:format", "skep:digest", "skep:size",
-    "skep:snapshot", "skep:disks", "skep:frozen",
+    "skep:snapshot", "skep:disks", "skep:frozen", "skep:adopted",
 )  # fmt: skip
 """User properties. They are inherited by what lies below, so each is looked at only where it is set:
 
 skep:area      on the containers: guests, images, incoming, trash, or a key in the trash
 skep:guest     on a guest's file system: its name. skep:host: the host that may run it
 skep:disk      on a volume: its edition, thin or full. skep:image: NAME:VERSION it was made from
+skep:adopted   on a volume that was somebody else's: the dataset that it was (see adoption)
 skep:format    on an image: raw, qcow2 or iso as it came. skep:digest: SHA-256 of what came. skep:size: its bytes
 skep:snapshot  on snapshots that Skep took: the name. skep:disks: of what (commas). skep:frozen: yes or no
 """

@@ -56,7 +56,7 @@ def folders_in(policy: Policy, tree: Tree, host: str) -> tuple[FolderReading, ..
 def _disk(guest: str, entry: Entry) -> DiskReading:
     return DiskReading(
         guest=guest, disk=entry.leaf, format="zvol", size=entry.size, allocated=entry.used,
-        edition=entry.mark("disk"), image=entry.mark("image"),
+        edition=entry.mark("disk"), image=entry.mark("image"), adopted=entry.mark("adopted"),
     )  # fmt: skip
 
 
