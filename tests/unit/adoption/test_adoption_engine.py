@@ -13,6 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from adoption_samples import TEMPLATES, conf, foreign
 from engine_world import Life, Machine
 from skep_helper import vocabulary as v
+from skep_helper.handlers import Context, Failure
+from skep_helper.linux import storage
+from skep_helper.policy import Policy
 from skepd.adoption.guests import Choices
 from skepd.engine.contract import Refused, Unknown
 from skepd.engine.engine import Engine
@@ -170,3 +173,9 @@ def test_sources_are_datasets_and_nothing_else() -> None:
     for source in ("zroot", "zroot/../x", "/zroot/vm/x/d", "zroot/vm/x/d@now", "zroot/vm/-x/d", "zroot/vm/x d"):
         with pytest.raises(v.Rejected):
             v.AdoptDisk(guest="x", disk="d", source=source)
+
+
+def test_a_pool_of_files_says_what_it_would_take() -> None:
+    for request in (v.ReadVmBhyve(), v.AdoptVariables(guest="x", source="zroot/vm/web")):
+        with pytest.raises(Failure, match="needs OpenZFS, and this host keeps guests and images as files"):
+            storage.HANDLERS[type(request)](Context(policy=Policy(), peer_uid=0), request)

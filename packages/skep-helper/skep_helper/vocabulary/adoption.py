@@ -69,3 +69,6 @@ class AdoptVariables(Checked):
 
     guest: Name
     source: DatasetName
+
+
+ADOPTION_VERBS: tuple[type, ...] = (ReadVmBhyve, AdoptDisk, AdoptVariables)

@@ -23,6 +23,7 @@ from skep_helper.vocabulary import (
     UntrashGuestFolder,
     WriteSeed,
 )
+from skep_helper.vocabulary.adoption import ADOPTION_VERBS
 from skep_helper.vocabulary.streams import STREAM_VERBS
 
 from . import creation, disks, folders, images, layout, reading, snapshots, streams, trash
@@ -45,6 +46,7 @@ HANDLERS: dict[type, Handler] = {
     RemoveImage: images.remove,
     ReadStorage: reading.read,
     **dict.fromkeys(STREAM_VERBS, streams.refuse),
+    **dict.fromkeys(ADOPTION_VERBS, streams.refuse),
 }
 
 LONG: frozenset[type] = frozenset(
