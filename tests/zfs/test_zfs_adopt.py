@@ -33,7 +33,7 @@ class Site:
     def __init__(self, pool: str, base: Path) -> None:
         self.store, self.dataset = f"{pool}/vm", f"{pool}/skep"
         self.policy = Policy(
-            pool=base / "pool", dataset=self.dataset, run=base / "run", user="daemon", group="daemon",
+            pool=base / "pool", dataset=self.dataset, run=base / "run", user="root", group="root",
             adopt=(self.store,),
         )  # fmt: skip
         zfs("create", self.store)

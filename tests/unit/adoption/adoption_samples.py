@@ -65,7 +65,7 @@ def foreign(name: str, text: str, *, zvols: tuple[str, ...] = ("disk0",), **fiel
 
 def as_zvol(text: str) -> str:
     """The same guest once its file has been made a zvol, as the finding says."""
-    return text.replace('disk0_name="disk0.img"', 'disk0_name="disk0"\ndisk0_dev="zvol"')
+    return text.replace('disk0_name="disk0.img"', 'disk0_name="disk0"\ndisk0_dev="sparse-zvol"')
 
 
 def reading(*guests: VmBhyveGuest, system: str = SYSTEM, autostart: tuple[str, ...] = ()) -> VmBhyveReading:

@@ -150,6 +150,9 @@ def test_disks_passthrough_clock_and_media() -> None:
                  "disk1_type=ahci-cd", "disk1_name=seed.iso")  # fmt: skip
     guest = taken(found)
     assert guest.passthrough == ("0000:03:00.1",)
+    assert guest.disks[0].edition == "thin"
+    reserved = find(text=conf(*BASE, dev="zvol"))
+    assert taken(reserved).disks[0].edition == "full"
     assert (guest.disks[0].discard, guest.local_clock, guest.screen, guest.profile) == (False, True, True, "windows")
     assert "disk1 (seed.iso) is a CD" in notes(found)
     assert taken(find("utctime=off", choices=Choices(profile="freebsd"))).profile == "freebsd"

@@ -57,5 +57,5 @@ def test_a_file_is_refused_with_the_commands_that_make_a_zvol_of_it() -> None:
     assert (
         "zfs create -s -V 20481M -o volmode=dev zroot/vm/web/disk0 && "
         "dd if=/zroot/vm/web/disk0.img of=/dev/zvol/zroot/vm/web/disk0 bs=1m conv=sparse && "
-        "sysrc -f /zroot/vm/web/web.conf disk0_dev=zvol disk0_name=disk0, then adopt again"
+        "sysrc -f /zroot/vm/web/web.conf disk0_dev=sparse-zvol disk0_name=disk0, then adopt again"
     ) in refusal

@@ -8,6 +8,7 @@ what is in them nothing is changed but the volumes' names and two properties, wh
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -183,7 +184,7 @@ def _busy(folder: Folder, guest: str) -> str:
     if (VMM / guest).exists():
         return f"{VMM / guest} exists"
     holder = (_text(folder, "run.lock") or "").strip()
-    if holder and holder != os.uname().nodename:
+    if holder and holder != socket.gethostname():
         return f"run.lock of {holder:.64}"
     return ""
 

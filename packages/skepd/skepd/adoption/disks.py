@@ -49,6 +49,7 @@ def _convert(disk: VmDisk, there: VmBhyveGuest, sizes: Mapping[str, int], conf: 
     yield from _options(disk, label, conf.place(f"disk{disk.number}_opts"))
     model = Disk(
         name=slug(disk.name), size=sizes[disk.name], format="zvol", model=_MODELS[disk.type],
+        edition="thin" if disk.sparse else "full",
         discard="nodelete" not in disk.options,
     )  # fmt: skip
     yield Taken(model, f"{there.dataset}/{disk.name}")
@@ -89,13 +90,13 @@ def _file(disk: VmDisk, there: VmBhyveGuest, label: str) -> str:
         f"{label} is a file, and Skep's disks are zvols: "
         f"zfs create -s -V {-(-size >> 20)}M -o volmode=dev {there.dataset}/{target} && "
         f"dd if={there.folder}/{disk.name} of=/dev/zvol/{there.dataset}/{target} bs=1m conv=sparse && "
-        f"{_sysrc(there, disk.number, target)}, then adopt again (the file stays)"
+        f"{_sysrc(there, disk.number, target, 'sparse-zvol')}, then adopt again (the file stays)"
     )
 
 
-def _sysrc(there: VmBhyveGuest, number: int, zvol: str) -> str:
+def _sysrc(there: VmBhyveGuest, number: int, zvol: str, kind: str = "zvol") -> str:
     file = f"{there.folder}/{there.name}.conf"
-    return f"sysrc -f {file} disk{number}_dev=zvol disk{number}_name={zvol}"
+    return f"sysrc -f {file} disk{number}_dev={kind} disk{number}_name={zvol}"
 
 
 def _options(disk: VmDisk, label: str, place: str) -> Iterator[Finding]:

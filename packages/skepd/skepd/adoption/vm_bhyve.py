@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from .conf import Conf
 
-FILE_NAMES = ("file", "")
 ZVOL_NAMES = ("zvol", "sparse-zvol")
 DEFAULT_SLOT = 4
 _MEMORY = re.compile(r"([0-9]{1,15})([kmgt]?)b?", re.IGNORECASE)
@@ -19,12 +18,14 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 @dataclass(frozen=True, kw_only=True)
 class VmDisk:
-    """number: as in diskN_. kind: file, zvol, custom, iscsi, or a word that vm-bhyve takes for file."""
+    """number: as in diskN_. kind: file, zvol, custom, iscsi, or a word that vm-bhyve takes for file. sparse: whether it
+    was made without its space being reserved."""
 
     number: int
     type: str
     name: str
     kind: str
+    sparse: bool = False
     options: tuple[str, ...] = ()
 
 
@@ -117,6 +118,7 @@ def _disk(conf: Conf, item: int) -> VmDisk:
         type=conf.get(f"disk{item}_type"),
         name=conf.get(f"disk{item}_name"),
         kind="zvol" if kind in ZVOL_NAMES else kind,
+        sparse=kind == "sparse-zvol",
         options=tuple(part for part in conf.get(f"disk{item}_opts").split(",") if part),
     )
 
