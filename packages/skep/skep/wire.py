@@ -89,6 +89,21 @@ class Host(Struct, kw_only=True):
     status: dict[str, Any]
 
 
+class Inventory(Struct, kw_only=True):
+    """The machine. kernel: that runs; reboot: why a boot is due; smart: why no disk was asked for its health."""
+
+    machine: str = ""
+    memory: int = 0
+    kernel: str = ""
+    reboot: str = ""
+    smart: str = ""
+    cpu: dict[str, Any] = {}
+    nics: list[dict[str, Any]] = []
+    drives: list[dict[str, Any]] = []
+    pools: list[dict[str, Any]] = []
+    environments: list[dict[str, Any]] = []
+
+
 class Check(Struct, kw_only=True):
     """A facility or a check of `skep doctor`."""
 

@@ -52,6 +52,11 @@ class FakeEngine:
     def host_status(self) -> dict[str, Any]:
         return {"name": "hive", "platform": "sim", "guests": {"running": 1, "defined": 2}, "problems": []}
 
+    def inventory(self) -> dict[str, Any]:
+        smart = {"health": "passed", "worn": 3}
+        drive = {"name": "ada0", "size": 512 << 30, "model": "Flash", "serial": "S1", "smart": smart}
+        return {"machine": "Maker Box", "memory": 8 << 30, "cpu": {"model": "fast", "threads": 4}, "drives": [drive]}
+
     def doctor(self) -> list[dict[str, Any]]:
         return [
             {"name": "bridge", "works": True, "reason": "", "advice": ""},

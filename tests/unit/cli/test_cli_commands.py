@@ -176,7 +176,11 @@ def test_tokens(skep: Cli) -> None:
 
 
 def test_host_doctor_events_images_and_log(skep: Cli) -> None:
-    assert "hive" in skep("host", "show").out
+    shown = skep("host", "show").out
+    assert "hive" in shown
+    assert "fast: ? cores, 4 threads" in shown
+    assert "ada0  512 GiB  Flash  S1      passed  3 %" in shown
+    assert json.loads(skep("host", "show", "--json").out)["inventory"]["drives"][0]["smart"]["worn"] == 3
     done = skep("doctor")
     assert (done.code, "no 8021q in this kernel" in done.out) == (69, True)
     assert skep("image", "pull", "small:1", "http://images/").code == 0

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from helper_lab import policy_below
-from hostile_requests import ADOPTION, GUESTS, NETWORKS, STORAGE, STREAMS, Hostile, places
+from hostile_requests import ADOPTION, GUESTS, HOST, NETWORKS, STORAGE, STREAMS, Hostile, places
 from skep_helper import codec, log
 from skep_helper.handlers import Context
 from skep_helper.linux import storage
@@ -247,7 +247,7 @@ def test_the_watch_would_see_it(policy: Policy, watch: Watch) -> None:
 
 
 def test_every_request_of_the_vocabulary_is_among_the_valid_ones() -> None:
-    named = {type(request).__name__ for request in (*STORAGE, *ADOPTION, *STREAMS, *GUESTS, *NETWORKS)}
+    named = {type(request).__name__ for request in (*STORAGE, *ADOPTION, *STREAMS, *GUESTS, *NETWORKS, *HOST)}
     from skep_helper import vocabulary
 
     answers = {"Feature", "FilterRule", "GuestSpec", "NetworkSpec", "PortSpec", "RouterSpec", "Rejected"}

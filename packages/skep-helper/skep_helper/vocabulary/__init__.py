@@ -24,6 +24,7 @@ from .guest import (
     StopGuest,
 )
 from .host import Cancel, Feature, Hello, HelloReading
+from .inventory import DriveReading, InventoryReading, PoolReading, ReadInventory
 from .network import (
     ApplyNetwork,
     ApplyPort,
@@ -78,13 +79,14 @@ from .streams import (
 
 __all__ = [
     "AbandonImage", "AbandonReceive", "AdoptDisk", "AdoptVariables", "ApplyNetwork", "ApplyPort", "ApplyRouter",
-    "BookmarkSnapshot", "Cancel", "CreateDisk", "CreateGuestFolder", "DiskReading", "EmptyTrash", "EstimateSend",
-    "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec", "Hello", "HelloReading",
-    "ImageReading", "NetworkReading", "NetworkSpec", "OpenAgent", "OpenConsole", "OpenImageWriter", "OpenScreen",
-    "PartReading", "PauseGuest", "PortSpec", "Probe", "ProbeReading", "PromoteGuest", "PublishImage", "ReadConsole",
-    "ReadGuests", "ReadNetworks", "ReadReplica", "ReadStorage", "ReadVmBhyve", "ReceiveSnapshot", "Rejected",
-    "RemoveDisk", "RemoveImage", "RemoveNetwork", "RemovePort", "RemoveRouter", "RemoveSnapshot", "ReplicaReading",
-    "ResetGuest", "ResumeGuest", "RollBackGuest", "RouterSpec", "SendEstimate", "SendSnapshot", "SetGroup",
-    "SnapshotGuest", "SnapshotStream", "StartGuest", "StopGuest", "StorageReading", "StreamPoint",
-    "TrashGuestFolder", "UntrashGuestFolder", "VmBhyveDisk", "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
+    "BookmarkSnapshot", "Cancel", "CreateDisk", "CreateGuestFolder", "DiskReading", "DriveReading", "EmptyTrash",
+    "EstimateSend", "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec", "Hello",
+    "HelloReading", "ImageReading", "InventoryReading", "NetworkReading", "NetworkSpec", "OpenAgent", "OpenConsole",
+    "OpenImageWriter", "OpenScreen", "PartReading", "PauseGuest", "PoolReading", "PortSpec", "Probe", "ProbeReading",
+    "PromoteGuest", "PublishImage", "ReadConsole", "ReadGuests", "ReadInventory", "ReadNetworks", "ReadReplica",
+    "ReadStorage", "ReadVmBhyve", "ReceiveSnapshot", "Rejected", "RemoveDisk", "RemoveImage", "RemoveNetwork",
+    "RemovePort", "RemoveRouter", "RemoveSnapshot", "ReplicaReading", "ResetGuest", "ResumeGuest", "RollBackGuest",
+    "RouterSpec", "SendEstimate", "SendSnapshot", "SetGroup", "SnapshotGuest", "SnapshotStream", "StartGuest",
+    "StopGuest", "StorageReading", "StreamPoint", "TrashGuestFolder", "UntrashGuestFolder", "VmBhyveDisk",
+    "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
 ]  # fmt: skip

@@ -101,6 +101,12 @@ DiskSize = Annotated[int, _range(MIB, 256 * TIB)]
 FileSize = Annotated[int, _range(1, 256 * TIB)]
 Count = Annotated[int, _range(0, 1024)]
 Seconds = Annotated[int, _range(0, 86_400)]
+Amount = Annotated[int, _range(0, 1 << 62)]
+# Of the life of flash, which may be exceeded; -1 when it is not told.
+Percent = Annotated[int, _range(-1, 255)]
+Celsius = Annotated[int, _range(-100, 1000)]
+# As systems name what they have: ada0, nvme0n1, igb0.
+SystemName = Annotated[str, _pattern(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}", "a name that the system gives")]
 SerialText = Annotated[str, _pattern(r"[A-Za-z0-9._-]{0,20}", "a disk serial (at most 20 of A-Z a-z 0-9 . _ -)")]
 Text = Annotated[str, _length(64 * 1024)]
 ShortText = Annotated[str, _pattern(r"[^\x00-\x1f\x7f]{0,256}", "one line of at most 256 characters")]

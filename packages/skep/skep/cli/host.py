@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from skep.errors import Refused
 
 from .failures import UNAVAILABLE
 from .objects import print_list
 from .options import json_option, sure, wait_option, yes_option
 from .output import as_json as print_json
-from .output import record
+from .output import printable, record, size, table
 from .prepare import prepare
 from .session import Session, pass_session
 from .work import carry_out
@@ -23,12 +27,48 @@ def host() -> None:
 @json_option
 @pass_session
 def show(session: Session, as_json: bool) -> None:
-    """Show the host: name, platform, memory, storage, problems."""
+    """Show the host: name, platform, storage, problems, and the machine: CPU, NICs, disks, pools."""
     found = session.get("host")
+    try:
+        machine = session.get("host", "inventory")
+    except Refused:  # a helper of an older version does not know the question
+        machine = None
     if as_json:
-        print_json(found)
-    else:
-        record({**found["status"], "facts": found["facts"]})
+        print_json({**found, "inventory": machine})
+        return
+    record({**found["status"], "facts": found["facts"]})
+    if machine is not None:
+        _print_machine(machine)
+
+
+def _print_machine(machine: dict[str, Any]) -> None:
+    cpu = machine["cpu"]
+    words = {key: machine[key] for key in ("machine", "kernel", "reboot") if machine[key]}
+    record(
+        {**words, "cpu": f"{cpu.get('model', '')}: {cpu.get('cores', '?')} cores, {cpu.get('threads', '?')} threads"}
+    )
+    for title, headers, rows in (
+        ("nics", ("NIC", "UP", "MAC", "SPEED", "WHAT"), [
+            (one["name"], one["up"], one["mac"], one["speed"], one["description"] or one["driver"])
+            for one in machine["nics"]
+        ]),
+        ("drives", ("DISK", "SIZE", "MODEL", "SERIAL", "SMART", "WORN"), [_drive(one) for one in machine["drives"]]),
+        ("pools", ("POOL", "SIZE", "USED", "HEALTH", "PROBLEM", "LAST SCAN"), [
+            (one["name"], size(one["size"]), size(one["allocated"]), one["health"], one["problem"], one["scan"])
+            for one in machine["pools"]
+        ]),
+    ):  # fmt: skip
+        if machine[title]:
+            click.echo()
+            table(headers, rows)
+    if machine["smart"]:
+        click.echo(f"\nSMART: {printable(machine['smart'])}")
+
+
+def _drive(one: dict[str, Any]) -> tuple[Any, ...]:
+    smart = one["smart"] or {"health": "", "worn": -1}
+    worn = f"{smart['worn']} %" if smart["worn"] >= 0 else ""
+    return one["name"], size(one["size"]), one["model"], one["serial"], smart["health"], worn
 
 
 @host.command()

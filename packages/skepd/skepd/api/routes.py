@@ -106,6 +106,10 @@ HOST = (
         handler=site.host,
     ),
     Route(
+        method="GET", path="/v1/host/inventory", role="viewer", answer=wire.Inventory, handler=site.inventory,
+        summary="The machine: CPU, memory, NICs, disks with SMART, pools, boot environments. May take seconds.",
+    ),
+    Route(
         method="GET", path="/v1/doctor", summary="What works on this host and what does not.", role="viewer",
         answer=wire.Check, many=True, handler=site.doctor,
     ),

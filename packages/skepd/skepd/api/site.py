@@ -19,6 +19,10 @@ def host(call: Call) -> Answer:
     return Answer(wire.Host(facts=facts, status=call.engine.host_status()))
 
 
+def inventory(call: Call) -> Answer:
+    return Answer(wire.Inventory(**call.engine.inventory()))
+
+
 def doctor(call: Call) -> Answer:
     return Answer(call.engine.doctor())
 

@@ -106,6 +106,10 @@ class Engine(Protocol):
         """Name, platform, version, uptime, CPU, memory, storage, counts, problems: plain JSON."""
         ...
 
+    def inventory(self) -> dict[str, Any]:
+        """The machine: CPU, memory, NICs, disks with SMART, pools, boot environments: plain JSON. May take seconds."""
+        ...
+
     def doctor(self) -> list[dict[str, Any]]:
         """[{"name", "works", "reason", "advice"}] for every facility and check."""
         ...

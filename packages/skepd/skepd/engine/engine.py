@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skep_helper.vocabulary import HelloReading, OpenConsole, OpenScreen, ReadConsole, ReadVmBhyve
+from skep_helper.vocabulary import HelloReading, OpenConsole, OpenScreen, ReadConsole, ReadInventory, ReadVmBhyve
 
 from skepd.adoption.adoption import Adoption
 from skepd.adoption.guests import Choices
@@ -35,7 +35,7 @@ from skepd.plan.planner import plan
 from skepd.plan.steps import Note, Plan
 from skepd.platform.preparing import prepare
 
-from . import adopting, carrying, host_view
+from . import adopting, carrying, health, host_view
 from .actions import Actions
 from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, Unknown, View
 from .events import Events
@@ -45,7 +45,7 @@ from .operations import Operations, Planner
 from .ownership import check_owner, with_site, without_guest
 from .quiet import quieten
 from .references import needed
-from .status import Status
+from .status import ALIVE, Status
 from .store import PARTS, Store, amended, changes, including, without
 from .watch import Watch
 from .work import Pull
@@ -146,11 +146,15 @@ class Engine:
             self._watch.problems,
         )
 
+    def inventory(self) -> dict[str, Any]:
+        return health.inventory(self._host.perform((ReadInventory(),))[0])
+
     def doctor(self) -> list[dict[str, Any]]:
         broken = {f"definition {ref}": reason for ref, reason in self._store.broken.items()}
-        return host_view.doctor(
-            self._host.hello(), broken, self._operations.leftovers(), self.observe(), self._watch.problems
-        )
+        observed, leftovers = self.observe(), self._operations.leftovers()
+        found = host_view.doctor(self._host.hello(), broken, leftovers, observed, self._watch.problems)
+        running = sum(reading.state in ALIVE for reading in observed.guests)
+        return found + health.checks(self._host.perform((ReadInventory(),))[0], running)
 
     def views(self, kind: str) -> list[View]:
         desired, observed = self._store.desired, self.observe()

@@ -26,7 +26,7 @@ GIB = 1 << 30
 Handle = Callable[[Any, Progress | None], Any]
 _READS = (
     v.ReadStorage, v.ReadReplica, v.EstimateSend, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.ReadVmBhyve, v.Probe,
-    v.Hello,
+    v.Hello, v.ReadInventory,
 )  # fmt: skip
 
 
@@ -66,6 +66,8 @@ class SimHost:
             "pci_devices": pci_devices,
             "disk_format": disk_format,
         }
+        self.inventory: dict[str, Any] = {}
+        """More of what ReadInventory answers, for whoever plays with it."""
         self._wait = wait or threading.Event.wait
         self._lock = threading.RLock()
         self._cancels: dict[int, threading.Event] = {}
@@ -82,6 +84,7 @@ class SimHost:
             **self.guests.table(),
             **self.vm_bhyve.table(),
             v.TrashGuestFolder: self._trash_folder,
+            v.ReadInventory: lambda request: self._inventory(),
             v.Hello: lambda request: self.hello(),
             v.Cancel: lambda request: False,
         }
@@ -123,6 +126,9 @@ class SimHost:
 
     def close(self) -> None:
         self.storage.close()
+
+    def _inventory(self) -> v.InventoryReading:
+        return v.InventoryReading(machine="simulated", memory=self._facts["memory"], **self.inventory)
 
     # What happens to a host
 
