@@ -60,6 +60,9 @@ case $part in
     docs)
         python -m skepd.model.reference > docs/site-toml.md
         python -m skepd.api.openapi > docs/openapi.json
+        python -m skep.cli.manual > docs/cli.md
+        python -m skep.cli.mdoc > packaging/freebsd/man/skep.1
+        python -m skepd.model.mdoc > packaging/freebsd/man/site.toml.5
         ;;
     *) echo "usage: test.sh [test|lint|net|zfs|conformance|soak|bench|docs]" >&2; exit 64 ;;
 esac

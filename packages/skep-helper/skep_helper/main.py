@@ -105,12 +105,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="skep-helper", description="The root side of Skep.")
-    parser.add_argument("--policy", type=Path, required=True, help="what may be asked for: a TOML file that is root's")
-    parser.add_argument("--socket", type=Path, help="where skepd connects; helper.sock in the policy's run folder")
-    parser.add_argument("--check", action="store_true", help="read the policy, say whether it is fine, and end")
-    parser.add_argument("--version", action="version", version=__version__)
-    return parser.parse_args(arguments)
+    return parser().parse_args(arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="skep-helper", description="The root side of Skep.")
+    made.add_argument("--policy", type=Path, required=True, help="what may be asked for: a TOML file that is root's")
+    made.add_argument("--socket", type=Path, help="where skepd connects; helper.sock in the policy's run folder")
+    made.add_argument("--check", action="store_true", help="read the policy, say whether it is fine, and end")
+    made.add_argument("--version", action="version", version=__version__)
+    return made
 
 
 if __name__ == "__main__":

@@ -18,10 +18,7 @@ EX_DATAERR, EX_UNAVAILABLE, EX_IOERR = 65, 69, 74
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The site comes by standard input. Returns an exit code of sysexits(3)."""
-    parser = argparse.ArgumentParser(prog="skep-prepare", description="What a machine needs for a site, as JSON.")
-    parser.add_argument("--file", default="site.toml", help="what errors shall call the text")
-    parser.add_argument("--check", action="store_true", help="look at this machine, and say which of it is there")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         site = parse_site(sys.stdin.read(), options.file)
         found = prepare(site, here=here().name, check=options.check)
@@ -36,6 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EX_IOERR
     print(json.dumps([dataclasses.asdict(need) for need in found]))  # noqa: T201
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="skep-prepare", description="What a machine needs for a site, as JSON.")
+    made.add_argument("--file", default="site.toml", help="what errors shall call the text")
+    made.add_argument("--check", action="store_true", help="look at this machine, and say which of it is there")
+    return made
 
 
 if __name__ == "__main__":

@@ -63,9 +63,12 @@ def run(options: argparse.Namespace) -> None:
     own = None if options.plain or options.certificate else options.state
     if os.geteuid() == 0 and not options.user:
         raise Refused("root is not needed and not wanted here; say --user skepgw")
+    context = _context(options.certificate, options.key) if options.certificate else None
+    if options.check:
+        log.info("these options are fine")
+        return
     allow_descriptors(2 * CONNECTIONS)
     listeners = [bind(*address) for address in addresses]
-    context = _context(options.certificate, options.key) if options.certificate else None
     codecs.lookup("idna")  # loaded with the first WebSocket, when this user may not read the library any more
     drop_privilege(options.user, own)
     if own is not None:
@@ -202,6 +205,7 @@ def _parser(places: Places) -> argparse.ArgumentParser:
     parser.add_argument("--certificate", type=Path, help="the administrator's certificate chain (PEM)")
     parser.add_argument("--key", type=Path, help="its key")
     parser.add_argument("--user", help="user to become, when started as root")
+    parser.add_argument("--check", action="store_true", help="say whether these options could be served, and end")
     parser.add_argument("--plain", action="store_true", help="without TLS; on loopback only")
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from .profiles import PROFILES
 from .schema import REQUIRED, Key, Section
@@ -58,34 +59,51 @@ both. `icmp` means ICMPv6 in IPv6, `ping` is an echo request. `filter NAME` stan
 """
 
 
+@dataclass(frozen=True)
+class Page:
+    """A section under its header."""
+
+    header: str
+    section: Section
+    level: int = 2
+
+
 def render() -> str:
     """The page."""
-    parts = [INTRODUCTION, *_host()]
-    for name, (section, _) in NAMED_SECTIONS.items():
-        parts.append(_section(f"[{name}.NAME]", section))
-        parts += _inner(name)
+    parts = [INTRODUCTION]
+    for page in pages():
+        parts.append(_section(page.header, page.section, page.level))
+        if page.header == "[filter.NAME]":
+            parts.append(RULES)
+        elif page.header == _LAST_OF_GUEST:
+            parts.append(_profiles())
     return "\n".join(parts)
 
 
-def _host() -> Iterator[str]:
-    yield _section("[host]", HOST)
-    yield _section("[host.management]", MANAGEMENT, level=3)
-    yield _section("[storage]", STORAGE)
-    yield _section("[defaults.cloud-init]", DEFAULT_CLOUD_INIT)
+_LAST_OF_GUEST = "[guest.NAME.cloud-init]"
 
 
-def _inner(name: str) -> Iterator[str]:
-    """Tables inside a section, and what else belongs there."""
-    if name == "filter":
-        yield RULES
-    elif name == "network":
-        yield _section("[[network.NAME.subnet]]", SITE_SUBNET, level=3)
+def pages() -> Iterator[Page]:
+    """Every section that a site may have, in the order of the reference."""
+    yield Page("[host]", HOST)
+    yield Page("[host.management]", MANAGEMENT, 3)
+    yield Page("[storage]", STORAGE)
+    yield Page("[defaults.cloud-init]", DEFAULT_CLOUD_INIT)
+    for name, (section, _) in NAMED_SECTIONS.items():
+        yield Page(f"[{name}.NAME]", section)
+        yield from _inner(name)
+
+
+def _inner(name: str) -> Iterator[Page]:
+    """Tables inside a section."""
+    if name == "network":
+        yield Page("[[network.NAME.subnet]]", SITE_SUBNET, 3)
     elif name == "router":
-        yield _section("[[router.NAME.leg]]", LEG, level=3)
-        yield from (_section(f"[[router.NAME.{key.name}]]", pairs, level=3) for key, pairs in _pair_tables())
-        yield _section("[[router.NAME.forward]]", FORWARD, level=3)
+        yield Page("[[router.NAME.leg]]", LEG, 3)
+        yield from (Page(f"[[router.NAME.{key.name}]]", pairs, 3) for key, pairs in _pair_tables())
+        yield Page("[[router.NAME.forward]]", FORWARD, 3)
     elif name == "port":
-        yield _section("sources: { mac, prefix }", SOURCE, level=3)
+        yield Page("sources: { mac, prefix }", SOURCE, 3)
     elif name == "guest":
         for header, section in (
             ("[guest.NAME.cpus]", CPUS),
@@ -94,12 +112,11 @@ def _inner(name: str) -> Iterator[str]:
             ("[[guest.NAME.media]]", MEDIA),
             ("[guest.NAME.boot]", BOOT),
             ("[guest.NAME.boot.gate]", GATE),
-            ("[guest.NAME.cloud-init]", CLOUD_INIT),
+            (_LAST_OF_GUEST, CLOUD_INIT),
         ):
-            yield _section(header, section, level=3)
-        yield _profiles()
+            yield Page(header, section, 3)
     elif name == "schedule":
-        yield _section("[schedule.NAME.keep]", RETENTION, level=3)
+        yield Page("[schedule.NAME.keep]", RETENTION, 3)
 
 
 def _pair_tables() -> Iterator[tuple[Key, Section]]:
@@ -108,18 +125,19 @@ def _pair_tables() -> Iterator[tuple[Key, Section]]:
             yield key, key.type.section
 
 
-def _section(header: str, section: Section, level: int = 2) -> str:
+def _section(header: str, section: Section, level: int) -> str:
     lines = [f"{'#' * level} `{header}`", ""]
     lines += [section.doc, ""] if section.doc else []
     lines += ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
     for key in section.keys:
         example = f" E.g. `{key.name} = {key.example}`." if key.example else ""
-        cells = (f"`{key.name}`", key.type.name, _default(key), f"{key.doc}{example}")
+        cells = (f"`{key.name}`", key.type.name, default(key), f"{key.doc}{example}")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 
 
-def _default(key: Key) -> str:
+def default(key: Key) -> str:
+    """What a key is when it is not written, in Markdown."""
     if key.default_text:
         return key.default_text
     if key.default is REQUIRED:

@@ -50,7 +50,7 @@ PROGRAMS = {
 FILES = tuple(path for paths in PROGRAMS.values() for path in paths)
 SERVICES = ("skep_helper", "skepd", "skep_gateway")
 POOL = "/var/db/skep/pool"
-_BY_HAND = (
+BY_HAND = (
     "[skep_bhyve=19999]",
     "add hide",
     *(f"add path {name} unhide" for name in ("null", "zero", "random", "urandom", "vmm", "vmm.io", "vmmctl")),
@@ -67,7 +67,7 @@ def needs(site: Site, machine: Machine | None) -> tuple[Need, ...]:
 
 
 def _all(site: Site, machine: Machine | None) -> Iterator[Need]:
-    by_hand = Ruleset(19_999, "skep_bhyve", "\n".join(_BY_HAND), _BY_HAND_REASON, GUESTS_RULESETS)
+    by_hand = Ruleset(19_999, "skep_bhyve", "\n".join(BY_HAND), _BY_HAND_REASON, GUESTS_RULESETS)
     files = (*merged(_rc(site)), *_loader(site), *_sysctl(), by_hand, *_policy(site))
     for want in (*files, *_packages(), *_accounts(), *_storage(site)):
         yield want.need(machine)
