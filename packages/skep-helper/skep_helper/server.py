@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -190,14 +190,12 @@ class Server:
     @staticmethod
     def _close_descriptors(batch: Batch) -> None:
         Server._close_received(batch)
-        for descriptor in batch.descriptors:
-            os.close(descriptor)
+        _close(batch.descriptors)
         batch.descriptors = []
 
     @staticmethod
     def _close_received(batch: Batch) -> None:
-        for descriptor in batch.received:
-            os.close(descriptor)
+        _close(batch.received)
         batch.received = ()
 
     def _take(self, connection: Connection, frame: wire.Frame) -> None:
@@ -263,14 +261,19 @@ class Server:
             return None
         try:
             answer = codec.encode(handler(context, request))
-            if len(batch.descriptors) + len(context.answer_descriptors) > wire.MOST_DESCRIPTORS:
-                raise Rejected(f"one batch may open at most {wire.MOST_DESCRIPTORS} descriptors")
         except BaseException:
-            for descriptor in context.answer_descriptors:
-                os.close(descriptor)
+            _close(context.answer_descriptors)
             raise
-        batch.descriptors += context.answer_descriptors
+        self._keep(batch, context.answer_descriptors)
         return answer
+
+    @staticmethod
+    def _keep(batch: Batch, descriptors: Sequence[int]) -> None:
+        """Until the batch is answered."""
+        if len(batch.descriptors) + len(descriptors) > wire.MOST_DESCRIPTORS:
+            _close(descriptors)
+            raise Rejected(f"one batch may open at most {wire.MOST_DESCRIPTORS} descriptors")
+        batch.descriptors += descriptors
 
     def _hello(self, batch: Batch, request: Hello) -> Any:
         if request.version != wire.VERSION:
@@ -322,15 +325,18 @@ class Server:
     def _start(self, batch: Batch, work: Callable[[Context], Any], context: Context, seconds: float) -> None:
         def ended(result: Result) -> None:
             batch.job = None
-            if batch.connection not in self._connections:
-                for descriptor in result.descriptors:
-                    os.close(descriptor)
-            elif result.code:
-                self._fail(batch, result)
-            else:
-                batch.descriptors += result.descriptors
-                self._ready.appendleft(batch)
-                self._advance(batch, result.answer)
+            if result.code or batch.connection not in self._connections:
+                _close(result.descriptors)
+                if batch.connection in self._connections:
+                    self._fail(batch, result)
+                return
+            try:
+                self._keep(batch, result.descriptors)
+            except Rejected as error:
+                self._fail(batch, Result(code="rejected", message=str(error)))
+                return
+            self._ready.appendleft(batch)
+            self._advance(batch, result.answer)
 
         batch.job = self._work(work, seconds, batch.kind(), ended, context, batch.connection)
 
@@ -378,3 +384,8 @@ class Server:
         self._features = found
         self._ready.extend(self._greeting)
         self._greeting.clear()
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

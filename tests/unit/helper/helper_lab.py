@@ -67,8 +67,10 @@ def long_request(context: Context, request: CreateDisk) -> Any:
             time.sleep(0.01)
     if request.disk == "dies":
         os._exit(3)
-    if request.disk == "opens":
+    if request.disk.startswith("opens"):
         context.answer_descriptors.append(os.open("/dev/null", os.O_RDONLY))
+    if request.disk == "opens-and-fails":
+        raise Failure("failed", "something went wrong after it was opened")
     return {"pid": os.getpid()}
 
 

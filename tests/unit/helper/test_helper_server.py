@@ -194,11 +194,16 @@ def test_no_descriptor_stays_open(lab: Lab, client: HelperClient) -> None:
 
     client.perform([disk("quick")])
     before, own = count(), set(os.listdir("/proc/self/fd"))
-    for _ in range(20):
+    for _ in range(5):
         os.close(client.open(OpenScreen(guest="files"))[1])
         client.perform([disk("opens")])
         with pytest.raises(HostError):
             client.perform([OpenScreen(guest="a")] * (wire.MOST_DESCRIPTORS + 1))
+        with pytest.raises(HostError, match="at most") as caught:
+            client.perform([disk("opens")] * (wire.MOST_DESCRIPTORS + 1))
+        assert caught.value.code == "rejected"
+        with pytest.raises(HostError, match="after it was opened"):
+            client.perform([disk("opens-and-fails")])
     wait_for(lambda: count() == before, "the helper's descriptors are closed")
     assert set(os.listdir("/proc/self/fd")) <= own, "what former tests left may close meanwhile, nothing may be added"
 

@@ -47,8 +47,20 @@ HANDLERS: dict[type, Handler] = {
     OpenAgent: open_agent,
     Probe: guests_probe.probe,
 }
-LONG: frozenset[type] = frozenset({StartGuest, StopGuest, ResetGuest, PauseGuest, ResumeGuest, OpenScreen, Probe})
-"""Whatever waits for bhyve, or for the tools around it, holds up nobody else."""
+LONG: frozenset[type] = frozenset(
+    {
+        StartGuest,
+        StopGuest,
+        ResetGuest,
+        PauseGuest,
+        ResumeGuest,
+        OpenConsole,
+        OpenScreen,
+        OpenAgent,
+        Probe,
+    }
+)
+"""Whatever waits for bhyve, for its guard, or for the tools around it, holds up nobody else."""
 
 
 def features(policy: Policy) -> tuple[Feature, ...]:

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..handlers import Failure
@@ -22,6 +22,10 @@ PATIENCE = 120.0
 """Seconds for an answer. A guard is late only when its VMM is."""
 LEAVING = 10.0
 FROZEN = 60.0
+_SETTLED = ("exists", "missing")
+"""Codes of an adoption that has nothing to do: somebody else was faster, or the guest does not run any more."""
+_ONE_BY_ONE = 0.001
+"""Seconds for one of many guards, when the time for all of them is over."""
 _DYING = 0.2
 """Seconds until a process that was killed has let go of its lock."""
 
@@ -102,24 +106,61 @@ def adopt(policy: Policy, guest: str) -> dict[str, Any] | None:
     try:
         return spawn(policy, {"guest": guest})
     except Failure as failure:
-        if failure.code not in ("exists", "missing"):  # exists: somebody else was faster
+        if failure.code not in _SETTLED:
             raise
         return state.read(state.Folder(str(policy.run), guest))
+
+
+def adopt_all(policy: Policy, guests: Sequence[str], patience: float) -> dict[str, str]:
+    """As ``adopt`` for many guests at once. Returns why a guest has no guard yet after so many seconds, by guest; one
+    that is late goes on beside us."""
+    end = time.monotonic() + patience
+    failures: dict[str, str] = {}
+    with ExitStack() as stack:
+        begun: dict[str, socket.socket] = {}
+        for guest in guests:
+            try:
+                begun[guest] = stack.enter_context(_begin(policy, {"guest": guest}))
+            except (GuardError, OSError) as error:
+                failures[guest] = f"none can be started: {error}"
+        for guest, connection in begun.items():
+            try:
+                _outcome(connection, max(end - time.monotonic(), _ONE_BY_ONE))
+            except TimeoutError:
+                failures[guest] = f"a new one did not answer within {patience:.0f} s"
+            except (GuardError, OSError) as error:
+                if getattr(error, "code", "") not in _SETTLED:
+                    failures[guest] = str(error)
+    return failures
 
 
 def spawn(policy: Policy, message: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
     """Have a guard forked, see guard.run; returns the state once the VMM executes."""
     try:
-        with spawning.connect(str(policy.run)) as connection:
-            connection.settimeout(PATIENCE)
-            protocol.send(connection, {"run": str(policy.run), **message}, descriptors)
-            answer, _ = protocol.receive(connection)
-            record: dict[str, Any] = protocol.answer_of(answer)["state"]
-            return record
+        with _begin(policy, message, descriptors) as connection:
+            return _outcome(connection, PATIENCE)
     except GuardError as error:
         raise Failure(error.code, f"guest {message['guest']}: {error.message}") from None
     except OSError as error:
         raise Failure("failed", f"guest {message['guest']}: no guard can be started: {error}") from None
+
+
+def _begin(policy: Policy, message: dict[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
+    connection = spawning.connect(str(policy.run))
+    try:
+        connection.settimeout(PATIENCE)
+        protocol.send(connection, {"run": str(policy.run), **message}, descriptors)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _outcome(connection: socket.socket, patience: float) -> dict[str, Any]:
+    connection.settimeout(patience)
+    answer, _ = protocol.receive(connection)
+    record: dict[str, Any] = protocol.answer_of(answer)["state"]
+    return record
 
 
 def ask(policy: Policy, guest: str, message: dict[str, Any]) -> dict[str, Any]:

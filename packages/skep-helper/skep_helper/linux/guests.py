@@ -37,8 +37,20 @@ HANDLERS: dict[type, Handler] = {
     OpenAgent: open_agent,
     Probe: guests_probe.probe,
 }
-LONG: frozenset[type] = frozenset({StopGuest, ResetGuest, PauseGuest, ResumeGuest, OpenScreen, Probe})
-"""Whatever needs an answer of a VMM: one that hangs, or that its guest took over, holds up nobody else."""
+LONG: frozenset[type] = frozenset(
+    {
+        StartGuest,
+        StopGuest,
+        ResetGuest,
+        PauseGuest,
+        ResumeGuest,
+        OpenConsole,
+        OpenScreen,
+        OpenAgent,
+        Probe,
+    }
+)
+"""Whatever needs an answer of a VMM or a guard: one that hangs, or that its guest took over, holds up nobody else."""
 
 
 def features(policy: Policy) -> tuple[Feature, ...]:

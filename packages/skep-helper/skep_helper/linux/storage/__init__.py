@@ -51,9 +51,11 @@ HANDLERS: dict[type, Handler] = {
 
 LONG: frozenset[type] = frozenset(
     {
+        TrashGuestFolder,
         EmptyTrash,
         CreateDisk,
         GrowDisk,
+        RemoveDisk,
         SnapshotGuest,
         RollBackGuest,
         RemoveSnapshot,
