@@ -7,7 +7,7 @@ SKEP_CONFORMANCE: `sim` for the simulated host alone, the platform's name (`linu
 unset: the simulated one, and this machine too if we are root. SKEP_HELPER: the socket of a helper that runs already
 (a Skep that is in use should not be one: the suite makes and removes guests and networks whose names begin with
 `conform`). SKEP_CONFORMANCE_POOL: where the helper that is started keeps guests and images, instead of a temporary
-folder.
+folder. SKEP_CONFORMANCE_DATASET: a dataset that is not there yet (tank/skep-conform) for it to keep them in.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _PATIENCE = 120.0
 _WANTED = os.environ.get("SKEP_CONFORMANCE", "")
 _SOCKET = os.environ.get("SKEP_HELPER", "")
 _POOL = os.environ.get("SKEP_CONFORMANCE_POOL", "")
+_DATASET = os.environ.get("SKEP_CONFORMANCE_DATASET", "")
 
 
 def hosts() -> tuple[str, ...]:
@@ -90,7 +91,16 @@ def helper() -> Iterator[Path]:
 
 @contextmanager
 def _dataset(folder: Path) -> Iterator[str]:
-    """A dataset mounted at FOLDER/pool, in a pool that is a sparse file; "" where the platform needs none."""
+    """A dataset mounted at FOLDER/pool, in a pool that is a sparse file; "" where the platform needs none.
+
+    Where the dataset is given, the helper makes it, and it is destroyed afterwards.
+    """
+    if _DATASET:
+        try:
+            yield _DATASET
+        finally:
+            _run("zfs", "destroy", "-r", _DATASET)
+        return
     if platform() not in _ON_ZFS:
         yield ""
         return
@@ -146,7 +156,7 @@ def _policy(folder: Path, dataset: str) -> str:
     lines += [f'user = "{user.pw_name}"', f'group = "{grp.getgrgid(user.pw_gid).gr_name}"']
     lines += [f"guest_uids = [{first}, {first + 99}]", 'interface_prefix = "skc"']
     lines += [f'uplinks = ["{CABLE}", "{SWITCH}"]']
-    lines += [f'dataset = "{dataset}"'] if dataset and "dataset" in Policy.__dataclass_fields__ else []
+    lines += [f'dataset = "{dataset}"'] if dataset else []
     return "\n".join([*lines, ""])
 
 

@@ -56,6 +56,11 @@ def lacks(host: Host, facility: str) -> str:
     return next((f"{f.name}: {f.reason}" for f in host.hello().features if f.name == facility and not f.works), "")
 
 
+def disk_format(host: Host) -> str:
+    """What disks are on this host when nothing is said."""
+    return "zvol" if lacks(host, "files") else "qcow2"
+
+
 def need(host: Host, *facilities: str) -> None:
     """Skip the test on a host without one of these."""
     for facility in facilities:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from conformance_cables import cable, run, switch
-from conformance_lab import CABLE, GUEST, MIB, POOL, PREFIX, SWITCH, A, B, lacks, only_on, router, sweep
+from conformance_lab import CABLE, GUEST, MIB, POOL, PREFIX, SWITCH, A, B, disk_format, lacks, only_on, router, sweep
 from conformance_lab import network as isolated
 from conformance_taps import taps
 from network_rules import OUT4, tcp_in
@@ -116,5 +116,10 @@ def start_a_guest(host: Host) -> None:
         return
     disk = DiskDevice(disk="data", slot=0)
     guest = sealed(v.GuestSpec(name=GUEST, digest=NO_DIGEST, memory=64 * MIB, disks=(disk,)))
-    host.perform([v.CreateGuestFolder(guest=GUEST), v.CreateDisk(guest=GUEST, disk="data", size=8 * MIB)])
+    host.perform(
+        [
+            v.CreateGuestFolder(guest=GUEST),
+            v.CreateDisk(guest=GUEST, disk="data", size=8 * MIB, format=disk_format(host)),
+        ]
+    )
     host.perform([v.StartGuest(guest=guest)])

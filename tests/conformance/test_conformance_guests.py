@@ -6,7 +6,7 @@ import os
 import socket
 from typing import Any
 
-from conformance_lab import GUEST, KEYS, MIB, PORT, PREFIX, A, network, port, refusal, refused
+from conformance_lab import GUEST, KEYS, MIB, PORT, PREFIX, A, disk_format, network, port, refusal, refused
 from planning import observe
 from skep_helper import vocabulary as v
 from skep_helper.vocabulary.guest import DiskDevice, NicDevice
@@ -25,7 +25,12 @@ def reading(host: Host) -> v.GuestReading | None:
 
 
 def make_folder(host: Host) -> None:
-    host.perform([v.CreateGuestFolder(guest=GUEST), v.CreateDisk(guest=GUEST, disk="data", size=8 * MIB)])
+    host.perform(
+        [
+            v.CreateGuestFolder(guest=GUEST),
+            v.CreateDisk(guest=GUEST, disk="data", size=8 * MIB, format=disk_format(host)),
+        ]
+    )
 
 
 def start(host: Host) -> None:
@@ -81,14 +86,14 @@ def test_what_a_running_guest_keeps_from_happening(host: Host) -> None:
 def test_a_disk_made_since_the_start_may_go(host: Host) -> None:
     """What undoing a plan needs that gave a running guest another disk."""
     start(host)
-    host.perform([v.CreateDisk(guest=GUEST, disk="new", size=8 * MIB)])
+    host.perform([v.CreateDisk(guest=GUEST, disk="new", size=8 * MIB, format=disk_format(host))])
     host.perform([v.RemoveDisk(guest=GUEST, disk="new", key=KEYS[0]), v.EmptyTrash(key=KEYS[0])])
     assert [disk.disk for disk in observe(host).folder_of[GUEST].disks] == ["data"]
 
 
 def test_a_disk_made_since_the_start_grows_and_is_in_snapshots(host: Host) -> None:
     start(host)
-    host.perform([v.CreateDisk(guest=GUEST, disk="new", size=8 * MIB)])
+    host.perform([v.CreateDisk(guest=GUEST, disk="new", size=8 * MIB, format=disk_format(host))])
     host.perform([v.GrowDisk(guest=GUEST, disk="new", size=16 * MIB)])
     host.perform([v.SnapshotGuest(guest=GUEST, snapshot="one", quiesce=False)])
     found = observe(host).folder_of[GUEST]

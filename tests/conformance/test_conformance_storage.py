@@ -11,7 +11,9 @@ from conformance_lab import (
     KEYS,
     MIB,
     PREFIX,
+    disk_format,
     image,
+    lacks,
     publish,
     refusal,
     refused,
@@ -25,8 +27,9 @@ from skepd.host import Host
 KEY, OTHER = KEYS
 
 
-def disk(**fields: Any) -> v.CreateDisk:
-    return v.CreateDisk(**{"guest": GUEST, "disk": "data", "size": 8 * MIB, **fields})
+def disk(host: Host, **fields: Any) -> v.CreateDisk:
+    """Of the kind that this host has."""
+    return v.CreateDisk(**{"guest": GUEST, "disk": "data", "size": 8 * MIB, "format": disk_format(host), **fields})
 
 
 def disks(host: Host) -> dict[str, v.DiskReading]:
@@ -48,7 +51,7 @@ def test_a_folder(host: Host) -> None:
 
 def test_the_trash_keeps_and_gives_back(host: Host) -> None:
     make_folder(host)
-    host.perform([disk()])
+    host.perform([disk(host)])
     trash, untrash = v.TrashGuestFolder(guest=GUEST, key=KEY), v.UntrashGuestFolder(guest=GUEST, key=KEY)
     host.perform([trash, trash])
     assert GUEST not in observe(host).folder_of
@@ -74,32 +77,35 @@ def test_the_trash_overwrites_nothing(host: Host) -> None:
     host.perform([v.TrashGuestFolder(guest=GUEST, key=OTHER)])
 
 
-@variants(disk_format=("qcow2", "raw"), edition=("thin", "full"))
-def test_a_blank_disk(host: Host, disk_format: str, edition: str) -> None:
+@variants(kind=("qcow2", "raw", "zvol"), edition=("thin", "full"))
+def test_a_blank_disk(host: Host, kind: str, edition: str) -> None:
     make_folder(host)
-    request = disk(format=disk_format, edition=edition)
+    request = disk(host, format=kind, edition=edition)
+    if lacks(host, "zfs" if kind == "zvol" else "files"):
+        assert refused(host, request) == "unsupported"
+        return
     host.perform([request, request])
     reading = disks(host)["data"]
-    assert (reading.size, reading.format, reading.edition, reading.image) == (8 * MIB, disk_format, edition, "")
+    assert (reading.size, reading.format, reading.edition, reading.image) == (8 * MIB, kind, edition, "")
 
 
 def test_another_disk_of_the_same_name_is_refused(host: Host) -> None:
     make_folder(host)
-    host.perform([disk()])
-    assert refused(host, disk(size=9 * MIB)) == "exists"
-    assert refused(host, disk(edition="full")) == "exists"
+    host.perform([disk(host)])
+    assert refused(host, disk(host, size=9 * MIB)) == "exists"
+    assert refused(host, disk(host, edition="full")) == "exists"
     assert disks(host)["data"].size == 8 * MIB
 
 
 def test_a_disk_needs_a_folder_and_a_size(host: Host) -> None:
-    assert refused(host, disk()) == "missing"
-    assert refused(host, v.CreateGuestFolder(guest=GUEST), disk(size=None)) == "rejected"
+    assert refused(host, disk(host)) == "missing"
+    assert refused(host, v.CreateGuestFolder(guest=GUEST), disk(host, size=None)) == "rejected"
 
 
 def test_a_disk_grows_and_never_shrinks(host: Host) -> None:
     make_folder(host)
     grow = v.GrowDisk(guest=GUEST, disk="data", size=16 * MIB)
-    host.perform([disk(), grow, grow])
+    host.perform([disk(host), grow, grow])
     assert disks(host)["data"].size == 16 * MIB
     assert refused(host, v.GrowDisk(guest=GUEST, disk="data", size=8 * MIB)) == "conflict"
     assert refused(host, v.GrowDisk(guest=GUEST, disk="none", size=8 * MIB)) == "missing"
@@ -109,7 +115,7 @@ def test_a_disk_goes_and_comes_back(host: Host) -> None:
     make_folder(host)
     remove = v.RemoveDisk(guest=GUEST, disk="data", key=KEY)
     restore = v.RemoveDisk(guest=GUEST, disk="data", key=KEY, undo=True)
-    host.perform([disk(), remove, remove])
+    host.perform([disk(host), remove, remove])
     assert disks(host) == {}
     host.perform([restore, restore])
     assert disks(host)["data"].size == 8 * MIB
@@ -122,8 +128,8 @@ def test_a_disk_goes_and_comes_back(host: Host) -> None:
 def test_a_disk_from_an_image(host: Host, edition: str) -> None:
     make_folder(host)
     name = image(host)
-    same = disk(image=name, version="1", size=None, edition=edition)
-    larger = disk(disk="more", image=name, version="1", size=2 * IMAGE_SIZE, edition=edition)
+    same = disk(host, image=name, version="1", size=None, edition=edition)
+    larger = disk(host, disk="more", image=name, version="1", size=2 * IMAGE_SIZE, edition=edition)
     host.perform([same, same, larger, larger])
     found = disks(host)
     assert {name: reading.size for name, reading in found.items()} == {"data": IMAGE_SIZE, "more": 2 * IMAGE_SIZE}
@@ -134,17 +140,17 @@ def test_a_disk_from_an_image(host: Host, edition: str) -> None:
 def test_what_a_disk_cannot_be_made_from(host: Host) -> None:
     make_folder(host)
     name = image(host)
-    assert refused(host, disk(image=name, version="1", size=IMAGE_SIZE - MIB)) == "rejected"
-    assert refused(host, disk(image=name, version="2")) == "missing"
-    assert refused(host, disk(source_guest=f"{PREFIX}-none")) == "missing"
+    assert refused(host, disk(host, image=name, version="1", size=IMAGE_SIZE - MIB)) == "rejected"
+    assert refused(host, disk(host, image=name, version="2")) == "missing"
+    assert refused(host, disk(host, source_guest=f"{PREFIX}-none")) == "missing"
     assert disks(host) == {}
 
 
 def test_a_disk_cloned_from_a_guest(host: Host) -> None:
     make_folder(host)
     copy = f"{PREFIX}-copy"
-    request = disk(guest=copy, source_guest=GUEST, size=None)
-    host.perform([disk(), v.CreateGuestFolder(guest=copy), request, request])
+    request = disk(host, guest=copy, source_guest=GUEST, size=None)
+    host.perform([disk(host), v.CreateGuestFolder(guest=copy), request, request])
     assert observe(host).folder_of[copy].disks[0].size == 8 * MIB
 
 
@@ -175,7 +181,7 @@ def test_an_image_that_a_disk_is_linked_to_stays(host: Host) -> None:
     make_folder(host)
     name = image(host)
     remove = v.RemoveImage(image=name, version="1")
-    host.perform([disk(image=name, version="1")])
+    host.perform([disk(host, image=name, version="1")])
     assert refused(host, remove) == "conflict"
     trash = v.TrashGuestFolder(guest=GUEST, key=KEY)
     assert refused(host, trash, remove) == "conflict"
@@ -198,7 +204,7 @@ def test_a_seed(host: Host) -> None:
 def test_snapshots(host: Host) -> None:
     make_folder(host)
     snapshot = v.SnapshotGuest(guest=GUEST, snapshot="one")
-    answers = host.perform([disk(), snapshot, snapshot])
+    answers = host.perform([disk(host), snapshot, snapshot])
     assert answers[1]["frozen"] is False
     (reading,) = observe(host).folder_of[GUEST].snapshots
     assert (reading.snapshot, reading.disks, reading.frozen) == ("one", ("data",), False)
@@ -212,7 +218,7 @@ def test_snapshots(host: Host) -> None:
 
 def test_requests_stop_at_the_first_that_fails(host: Host) -> None:
     make_folder(host)
-    after = disk(disk="after")
-    error = refusal(host.perform, [disk(), v.GrowDisk(guest=GUEST, disk="none", size=8 * MIB), after])
+    after = disk(host, disk="after")
+    error = refusal(host.perform, [disk(host), v.GrowDisk(guest=GUEST, disk="none", size=8 * MIB), after])
     assert (error.index, error.request) == (1, "GrowDisk")
     assert set(disks(host)) == {"data"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from skep_helper.guard import agent, state
+from skep_helper.guard import agent, freezing, state
 from skep_helper.guard.loop import Future, Loop, Task
 from skep_helper.guard.protocol import GuardError
 from skep_helper.linux.qemu import disks
@@ -176,3 +176,27 @@ def test_a_disk_that_came_later_cannot_grow_yet(folder: state.Folder) -> None:
     assert isinstance(outcome.error, GuardError)
     assert outcome.error.code == "missing"
     assert not os.path.exists(folder.agent)
+
+
+def test_a_guest_frozen_for_somebody_is_thawed_when_he_says_so_or_too_late(folder: state.Folder) -> None:
+    guest = FakeAgent(folder.agent)
+    outcome, status = run(folder, FakeQmp(), "freeze", 60.0)
+    assert outcome.value is True
+    assert status["frozen"]
+    run(folder, FakeQmp(), "thaw", frozen=True)
+    assert guest.calls == ["guest-fsfreeze-freeze", "guest-fsfreeze-thaw"]
+    loop, status = Loop(), {"state": "running", "frozen": False, "message": ""}
+    loop.start(freezing.Freezer(loop, folder.agent, status, lambda: status["frozen"] or loop.stop()).freeze_for(0.01))
+    loop.run()
+    assert guest.calls == ["guest-fsfreeze-freeze", "guest-fsfreeze-thaw"] * 2
+    assert not status["frozen"]
+    guest.close()
+
+
+def test_a_guest_that_cannot_freeze_is_not_held(folder: state.Folder) -> None:
+    guest = FakeAgent(folder.agent, fails=("guest-fsfreeze-freeze",))
+    outcome, status = run(folder, FakeQmp(), "freeze", 60.0)
+    assert outcome.value is False
+    assert not status["frozen"]
+    assert guest.calls == ["guest-fsfreeze-freeze", "guest-fsfreeze-thaw"]
+    guest.close()

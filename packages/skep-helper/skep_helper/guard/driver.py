@@ -20,6 +20,12 @@ class Disks(Protocol):
 
     def grow(self, disk: str, size: int) -> Task: ...
 
+    def freeze(self, seconds: float) -> Task:
+        """Freeze the guest's file systems through its agent; returns whether they are, for so many seconds at most."""
+        ...
+
+    def thaw(self) -> Task: ...
+
 
 class Driver(Protocol):
     """One VMM under its guard. Made as Driver(loop, folder, state, changed, attach): the guard's state is changed in

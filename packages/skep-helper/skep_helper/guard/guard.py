@@ -165,6 +165,10 @@ class Guard:
             return {"frozen": (yield from disks.snapshot(message["snapshot"], message["quiesce"]))}
         if operation == "remove-snapshot":
             return (yield from disks.remove_snapshot(message["snapshot"]))
+        if operation == "freeze":
+            return {"frozen": (yield from disks.freeze(float(message["seconds"])))}
+        if operation == "thaw":
+            return (yield from disks.thaw())
         if operation == "grow":
             return (yield from disks.grow(message["disk"], message["size"]))
         raise GuardError("unsupported", f"this guest's guard does not know {operation!r:.40}; restart the guest")

@@ -20,9 +20,8 @@ from ..vocabulary.guest import (
     StopGuest,
 )
 from ..vocabulary.host import Feature
-from . import guests_kvm, guests_probe, guests_start
+from . import guests_kvm, guests_probe, guests_sources, guests_start
 from .qemu import tpm
-from .storage import layout
 
 HANDLERS: dict[type, Handler] = {
     StartGuest: guests_start.start,
@@ -31,7 +30,7 @@ HANDLERS: dict[type, Handler] = {
     PauseGuest: simple("pause"),
     ResumeGuest: simple("resume"),
     ReadGuests: readings.read,
-    ReadConsole: console_reader(layout.guest_folder),
+    ReadConsole: console_reader(guests_sources.guest_folder),
     OpenConsole: open_console,
     OpenScreen: open_screen,
     OpenAgent: open_agent,

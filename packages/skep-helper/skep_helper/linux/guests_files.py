@@ -12,14 +12,12 @@ from ..handlers import Failure
 from ..meanwhile import Meanwhile
 from ..paths import Folder
 from ..policy import Policy
-from ..storage import records
 from ..vocabulary.guest import GuestSpec, MediaDevice
+from .guests_sources import SEED, TPM, VARS, storage
 from .network import names
 from .network.taps import open_tap
 from .qemu import firmware
 from .qemu.command import Source
-from .storage import disks as storage_disks
-from .storage import layout
 
 VMM = "vmm.json"
 
@@ -27,19 +25,14 @@ TapOpener = Callable[[Policy, str], int]
 
 
 def disk_sources(policy: Policy, folder: Folder, spec: GuestSpec) -> dict[str, Source]:
-    """Formats by disk name, as recorded by root when the disks were made; what a disk says of itself counts nothing."""
-    found: dict[str, Source] = {}
-    for disk in spec.disks:
-        record = _disk_record(folder, disk.disk)
-        base = _image_format(policy, *record.image.split(":", 1)) if record.linked else None
-        found[disk.disk] = Source(_driver(record.format), base)
-    return found
+    """By disk name."""
+    return {disk.disk: storage(policy).disk(policy, folder, disk.disk) for disk in spec.disks}
 
 
 def media_sources(policy: Policy, media: tuple[MediaDevice, ...], detached: list[str]) -> dict[int, Source]:
-    """Formats by slot of the media that are in their drives."""
+    """By slot, of the media that are in their drives."""
     return {
-        medium.slot: Source(_image_format(policy, medium.image, medium.version))
+        medium.slot: storage(policy).image(policy, medium.image, medium.version)
         for medium in media
         if not (medium.until_reboot and medium_key(medium) in detached)
     }
@@ -103,7 +96,7 @@ class Opener:
 
     def open_tpm_state(self, gid: int) -> None:
         """The file that swtpm keeps its state in: root's, and writable by the guest's group of one."""
-        descriptor = self._folder.open(layout.TPM, os.O_RDWR | os.O_CREAT)
+        descriptor = self._folder.open(TPM, os.O_RDWR | os.O_CREAT)
         self.tpm.append(descriptor)
         os.fchown(descriptor, -1, gid)
         os.fchmod(descriptor, 0o660)
@@ -115,43 +108,35 @@ class Opener:
     def _open_vars(self, key: str, name: str) -> int:
         """Made anew when there are none, or when the power failed while they were first written."""
         if not self._has_vars():
-            self._meanwhile.add(self._folder.write_ahead(layout.VARS, firmware.read_vars(self._spec.secure_boot)))
-        return self._open_file(key, self._folder, layout.VARS, os.O_RDWR)
+            self._meanwhile.add(self._folder.write_ahead(VARS, firmware.read_vars(self._spec.secure_boot)))
+        return self._open_file(key, self._folder, VARS, os.O_RDWR)
 
     def _has_vars(self) -> bool:
         try:
-            descriptor = self._folder.open(layout.VARS)
+            descriptor = self._folder.open(VARS)
         except FileNotFoundError:
             return False
         with os.fdopen(descriptor, "rb") as stream:
             return firmware.is_whole(stream.read(firmware.HEAD), os.fstat(descriptor).st_size)
 
     def _open_disk(self, key: str, name: str) -> int:
-        record = _disk_record(self._folder, name)
-        with self._folder.folder(layout.DISKS) as disks:
-            descriptor = self._open_file(key, disks, f"{name}.{record.format}", os.O_RDWR)
-        try:
-            storage_disks.require_alone(record.format, descriptor, f"disk {name} of guest {self._spec.name}")
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+        return self._opened(key, storage(self._policy).open_disk(self._policy, self._folder, name))
 
     def _open_base(self, key: str, name: str) -> int:
-        return self._open_image(key, *_disk_record(self._folder, name).image.split(":", 1))
+        return self._opened(key, storage(self._policy).open_base(self._policy, self._folder, name))
 
     def _open_media(self, key: str, name: str) -> int:
         medium = next(item for item in self._spec.media if item.slot == int(name))
-        return self._open_image(key, medium.image, medium.version)
+        return self._opened(key, storage(self._policy).open_image(self._policy, medium.image, medium.version))
 
-    def _open_image(self, key: str, image: str, version: str) -> int:
-        with layout.image_folder(self._policy, image, version) as folder:
-            return self._open_file(key, folder, layout.IMAGE, os.O_RDONLY)
+    def _opened(self, key: str, found: tuple[int, str]) -> int:
+        descriptor, self.paths[key] = found
+        return descriptor
 
     def _open_seed(self, key: str, name: str) -> int:
-        if not self._folder.exists(layout.SEED):
+        if not self._folder.exists(SEED):
             raise Failure("missing", f"guest {self._spec.name} has no seed; write it first")
-        return self._open_file(key, self._folder, layout.SEED, os.O_RDONLY)
+        return self._open_file(key, self._folder, SEED, os.O_RDONLY)
 
     def _open_nic(self, key: str, name: str) -> int:
         self.paths[key] = names.tap(self._policy, name)
@@ -169,31 +154,3 @@ def make_pipes(folder: state.Folder, uid: int) -> None:
         os.mkfifo(path, 0o600)
     os.chown(folder.typed, uid, -1)
     os.chown(folder.output, uid, -1)
-
-
-def _disk_record(folder: Folder, disk: str) -> records.DiskRecord:
-    try:
-        with folder.folder(layout.DISKS) as disks:
-            record = records.read(disks, f"{disk}.json", records.DiskRecord)
-    except FileNotFoundError:
-        record = None
-    if record is None:
-        raise Failure("missing", f"disk {disk} of guest {os.path.basename(folder.path)} is not there; create it first")
-    return record
-
-
-def _image_format(policy: Policy, image: str, version: str) -> str:
-    with layout.image_folder(policy, image, version) as folder:
-        record = records.read(folder, layout.RECORD, records.ImageRecord)
-    if record is None:
-        raise Failure("missing", f"image {image}:{version} has no record; pull it again")
-    return _driver(record.format)
-
-
-def _driver(format: str) -> str:
-    """QEMU's name of a format; raises Failure for those that are not files."""
-    if format in ("raw", "iso"):
-        return "raw"
-    if format != "qcow2":
-        raise Failure("unsupported", f"format {format} needs a pool on ZFS")
-    return format

@@ -17,11 +17,10 @@ from ..meanwhile import Meanwhile
 from ..paths import Folder
 from ..policy import Policy
 from ..vocabulary.guest import GuestReading, GuestSpec, StartGuest
-from . import DRIVER, guests_kvm, guests_passthrough, guests_uids
+from . import DRIVER, guests_kvm, guests_passthrough, guests_sources, guests_uids
 from .guests_files import VMM, Opener, disk_sources, make_pipes, media_sources
 from .qemu import command, firmware, tpm
 from .qemu.process import FIRST_DESCRIPTOR
-from .storage import layout
 
 
 def start(context: Context, request: StartGuest) -> GuestReading:
@@ -40,15 +39,16 @@ def start(context: Context, request: StartGuest) -> GuestReading:
 
 def _start(policy: Policy, spec: GuestSpec, folder: state.Folder, lock: int) -> GuestReading:
     """lock: the guard's. It goes with the message, so that it is held without a gap, whoever is killed."""
-    with layout.held_guest(policy, spec.name, shared=True) as home:
-        if home.exists(layout.ROLLBACK):
-            raise Failure("busy", f"guest {spec.name}: a rollback of its disks is under way; finish it first")
-        with Meanwhile() as meanwhile, Opener(policy, home, spec, meanwhile) as opener:
-            launch = _prepare(policy, spec, home, opener, meanwhile)
-            make_pipes(folder, launch["uid"])
-            message = {"guest": spec.name, "launch": launch}
-            meanwhile.begin()
-            return to_reading(client.spawn(policy, message, [lock, *opener.descriptors, *opener.tpm]))
+    with (
+        guests_sources.storage(policy).held_guest(policy, spec.name) as home,
+        Meanwhile() as meanwhile,
+        Opener(policy, home, spec, meanwhile) as opener,
+    ):
+        launch = _prepare(policy, spec, home, opener, meanwhile)
+        make_pipes(folder, launch["uid"])
+        message = {"guest": spec.name, "launch": launch}
+        meanwhile.begin()
+        return to_reading(client.spawn(policy, message, [lock, *opener.descriptors, *opener.tpm]))
 
 
 def _check(spec: GuestSpec) -> None:

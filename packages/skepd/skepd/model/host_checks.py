@@ -46,10 +46,14 @@ def _guest(guest: Guest, facts: HostFacts) -> Faults:
             yield fault(Kind.GUEST, guest.name, ("passthrough", number), problem, hint)
     if guest.tpm and _missing(facts, "swtpm"):
         yield from wrong("tpm", _missing(facts, "swtpm"), "write tpm = false")
+    yield from _disk_formats(guest, facts)
+
+
+def _disk_formats(guest: Guest, facts: HostFacts) -> Faults:
     for number, disk in enumerate(guest.disks):
-        if disk.format == "zvol" and _missing(facts, "zfs"):
-            path = ("disk", number, "format")
-            yield fault(Kind.GUEST, guest.name, path, _missing(facts, "zfs"), 'write format = "qcow2"')
+        kind, hint = ("zfs", 'write format = "qcow2"') if disk.format == "zvol" else ("files", "leave it out")
+        if disk.format is not None and _missing(facts, kind):
+            yield fault(Kind.GUEST, guest.name, ("disk", number, "format"), _missing(facts, kind), hint)
 
 
 def _network(network: Network, facts: HostFacts) -> Faults:

@@ -135,8 +135,9 @@ class Storage:
             context.problem(ref, f"disk {guest.name}/{disk.name} needs a size or an image")
             return
         disk_format = disk.format or context.facts.disk_format
-        if disk_format == "zvol" and "zfs" in context.facts.missing:
-            context.problem(ref, f"disk {guest.name}/{disk.name}: no zvol here, {context.facts.missing['zfs']}")
+        lacking = context.facts.missing.get("zfs" if disk_format == "zvol" else "files")
+        if lacking is not None:
+            context.problem(ref, f"disk {guest.name}/{disk.name}: no {disk_format} here, {lacking}")
             return
         request = CreateDisk(
             guest=guest.name,

@@ -5,17 +5,20 @@ Its disks are volumes of the pool, whose snapshots the storage takes from outsid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from ...guard.loop import Task
+from ...guard.freezing import Freezer
+from ...guard.loop import Loop, Task
 from ...guard.protocol import GuardError
 
 
 class Disks:
     """state: the guard's; "disks" lists the names."""
 
-    def __init__(self, state: dict[str, Any]) -> None:
+    def __init__(self, loop: Loop, state: dict[str, Any], changed: Callable[[], None]) -> None:
         self._state = state
+        self._freezer = Freezer(loop, state.get("agent", ""), state, changed)
 
     def snapshot(self, name: str, quiesce: bool) -> Task:
         raise GuardError("unsupported", "bhyve takes no snapshots; the pool does")
@@ -31,3 +34,9 @@ class Disks:
             raise GuardError("missing", f"the running guest has no disk {disk}; it comes with its next start")
         return None
         yield
+
+    def freeze(self, seconds: float) -> Task:
+        return (yield from self._freezer.freeze_for(seconds))
+
+    def thaw(self) -> Task:
+        return (yield from self._freezer.thaw())

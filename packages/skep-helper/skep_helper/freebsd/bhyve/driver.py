@@ -64,7 +64,7 @@ class Driver:
         self._screens: list[Screen] = []
         self.ended = Future()
         self.following = False
-        self.disks = Disks(state)
+        self.disks = Disks(loop, state, changed)
 
     @property
     def _launch(self) -> dict[str, Any]:
@@ -122,6 +122,7 @@ class Driver:
             else:
                 self._finish("unknown", "it ended while no guard ran")
             return
+        self._loop.start(self.disks.thaw())
         try:
             yield from self._come_up()
         except (GuardError, OSError) as error:

@@ -27,10 +27,11 @@ _NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000"}
 
 @dataclass(frozen=True)
 class Source:
-    """A disk or medium as a file: its format, and that of the image beneath a linked clone."""
+    """A disk or medium: its format, and that of the image beneath a linked clone; or a block device, which is raw."""
 
     format: str
     base: str | None = None
+    device: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +173,11 @@ def _disk(disk: DiskDevice, bootindex: int, machine: Machine) -> list[str]:
     name = f"disk-{disk.slot}"
     number = machine.numbers[f"disk:{disk.disk}"]
     argv = _descriptor(number)
-    block: dict[str, object] = {"driver": source.format, "node-name": name, "file": _file(number)}
+    file = _file(number, device=source.device)
+    block: dict[str, object] = {"driver": source.format, "node-name": name, "file": file}
     if disk.discard:
         block["discard"] = "unmap"
-        block["file"] = {**_file(number), "discard": "unmap"}
+        block["file"] = {**file, "discard": "unmap"}
     if source.format == "qcow2":
         block["backing"] = None
     if source.base:
@@ -210,7 +212,7 @@ def _medium(medium: MediaDevice, bootindex: int, machine: Machine) -> list[str]:
         return _sata(medium.slot, "ide-cd", name, {})
     number = machine.numbers[f"media:{medium.slot}"]
     block: dict[str, object] = {"driver": source.format, "node-name": name, "read-only": True}
-    block["file"] = _file(number, read_only=True)
+    block["file"] = _file(number, read_only=True, device=source.device)
     if source.format == "qcow2":
         block["backing"] = None
     options = {"drive": name, "bootindex": bootindex}
@@ -259,8 +261,9 @@ def _screen() -> list[str]:
     ]  # fmt: skip
 
 
-def _file(number: int, read_only: bool = False) -> dict[str, object]:
-    file: dict[str, object] = {"driver": "file", "filename": f"/dev/fdset/{number}"}
+def _file(number: int, read_only: bool = False, device: bool = False) -> dict[str, object]:
+    driver = "host_device" if device else "file"
+    file: dict[str, object] = {"driver": driver, "filename": f"/dev/fdset/{number}"}
     return {**file, "read-only": True} if read_only else file
 
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-from ...guard.agent import Agent
+from ...guard.freezing import Freezer
 from ...guard.loop import Loop, Task
 from ...guard.protocol import GuardError
 from ...guard.state import Folder, write_durably
 from .qmp import Qmp
 
-AGENT = 3.0
-"""Seconds in which an agent answers if there is one."""
-FREEZE = 30.0
-
 
 class Disks:
     """Keys of the state that belong here: "disks" maps names to [block node, format]. "media" maps device ids to
     ["IMAGE:VERSION", descriptor set] of media that leave at the first reboot; "detached" lists those that did, as does
-    the file "detached_file" beside the disks. "frozen": the agent froze the guest and nobody thawed it yet."""
+    the file "detached_file" beside the disks. "frozen": see guard.freezing."""
 
     def __init__(
         self, loop: Loop, folder: Folder, state: dict[str, Any], changed: Callable[[], None], qmp: Qmp
     ) -> None:
-        self._loop = loop
-        self._folder = folder
+        self._freezer = Freezer(loop, folder.agent, state, changed)
         self._state = state
         self._changed = changed
         self._qmp = qmp
@@ -51,7 +45,7 @@ class Disks:
 
     def _snapshot(self, name: str, quiesce: bool) -> Task:
         yield from self.thaw()
-        frozen = quiesce and (yield from self._freeze())
+        frozen = quiesce and (yield from self._freezer.freeze())
         try:
             actions = [
                 {"type": "blockdev-snapshot-internal-sync", "data": {"device": node, "name": name}}
@@ -95,35 +89,10 @@ class Disks:
             write_durably(self._state["detached_file"], self._state["detached"])
             self._changed()
 
-    def thaw(self) -> Task:
-        """Thaw what a snapshot froze, also one that a killed guard had begun. The agent thaws by itself as well when
-        its guest restarts, so that a failure here is kept as a message and not raised."""
-        if not self._state["frozen"]:
-            return
-        agent = Agent(self._loop, self._folder.agent)
-        try:
-            yield from agent.open(FREEZE)
-            yield from agent.call("guest-fsfreeze-thaw", FREEZE)
-            self._state["frozen"] = False
-        except (GuardError, OSError) as error:
-            self._state["message"] = f"its file systems may still be frozen: {error}"
-        finally:
-            agent.close()
-            self._changed()
+    def freeze(self, seconds: float) -> Task:
+        if self._busy:
+            raise GuardError("busy", "another snapshot of this guest is being taken")
+        return (yield from self._freezer.freeze_for(seconds))
 
-    def _freeze(self) -> Task:
-        """Freeze by the agent; False when there is none, or it cannot."""
-        if self._state["state"] != "running" or not os.path.exists(self._folder.agent):
-            return False
-        agent = Agent(self._loop, self._folder.agent)
-        try:
-            yield from agent.open(AGENT)
-            # Recorded before it is done: whoever comes after us must thaw.
-            self._state["frozen"] = True
-            self._changed()
-            yield from agent.call("guest-fsfreeze-freeze", FREEZE)
-        except (GuardError, OSError):
-            return False
-        finally:
-            agent.close()
-        return True
+    def thaw(self) -> Task:
+        return (yield from self._freezer.thaw())

@@ -10,6 +10,7 @@ from skep_helper.vocabulary import (
     CreateDisk,
     CreateGuestFolder,
     EmptyTrash,
+    Feature,
     GrowDisk,
     OpenImageWriter,
     PublishImage,
@@ -65,6 +66,14 @@ LONG: frozenset[type] = frozenset(
     }
 )
 """Whatever copies, syncs or removes much data, starts a tool, or waits for a guest."""
+
+
+def features(policy: Policy) -> tuple[Feature, ...]:
+    reason = "the helper's policy names no dataset, so disks are files"
+    return (Feature(name="zfs", works=False, reason=reason),)
+
+
+FEATURES = features
 
 
 def prepare(policy: Policy) -> None:

@@ -10,23 +10,24 @@ from skep_helper.vocabulary import HelloReading
 from skepd.model.facts import HostFacts
 
 
-def read_facts(hello: HelloReading, *, disk_format: str = "qcow2", root: Path = Path("/")) -> HostFacts:
-    """Facts of this host. root: where /proc and /sys are.
+def read_facts(hello: HelloReading, *, root: Path = Path("/")) -> HostFacts:
+    """Facts of this host: its disks are files where the helper can keep files. root: where /proc and /sys are.
 
     Raises OSError when /proc or /sys is not mounted.
     """
     reachable = _carriers(root, _addressed(root))
+    missing = {feature.name: feature.reason for feature in hello.features if not feature.works}
     return HostFacts(
         platform=hello.platform,
         hostname=(root / "proc/sys/kernel/hostname").read_text().strip(),
         boot_id=hello.boot_id,
         cpus=_cpus(root),
         memory=_memory(root),
-        disk_format=disk_format,
+        disk_format="zvol" if "files" in missing else "qcow2",
         uplinks=hello.uplinks,
         management=tuple(name for name in hello.uplinks if name in reachable),
         pci_devices=_names(root / "sys/bus/pci/devices"),
-        missing={feature.name: feature.reason for feature in hello.features if not feature.works},
+        missing=missing,
     )
 
 
