@@ -354,7 +354,8 @@ class FakeZfs:
             raise Refused("could not find any snapshots to destroy; check snapshot names.")
         for each in found:
             if self._clones(each) and not deferred:
-                raise Refused(f"cannot destroy '{each}': snapshot has dependent clones\n" + "\n".join(self._clones(each)))
+                clones = "\n".join(self._clones(each))
+                raise Refused(f"cannot destroy '{each}': snapshot has dependent clones\n{clones}")
             if self.nodes[each].holds:
                 raise Refused(f"cannot destroy snapshot {each}: dataset is busy")
         for each in found:

@@ -26,8 +26,7 @@ from ..vocabulary import (
     UntrashGuestFolder,
     WriteSeed,
 )
-from . import adoption, creation, disks, folders, images, layout, reading, snapshots
-from .features import features
+from . import adoption, creation, disks, features, folders, images, layout, reading, snapshots
 
 
 def _shared_guest(context: Context, guest: str) -> AbstractContextManager[Folder]:
@@ -57,7 +56,7 @@ HANDLERS: dict[type, Handler] = {
 LONG: frozenset[type] = frozenset(HANDLERS)
 """All of them: every one waits for a command, and a pool that has lost its disks lets commands hang."""
 
-FEATURES = features
+FEATURES = features.features
 
 
 def prepare(policy: Policy) -> None:

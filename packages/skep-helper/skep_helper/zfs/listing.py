@@ -110,16 +110,17 @@ def read(name: str, *, depth: int | None = None, progress: Progress | None = Non
         return Tree({})
 
 
-def parse(text: str) -> Tree:
-    entries = [_entry(line) for line in text.splitlines()]
+def parse(text: str, columns: tuple[str, ...] = COLUMNS) -> Tree:
+    entries = [_entry(line, columns) for line in text.splitlines()]
     return Tree({entry.name: entry for entry in entries})
 
 
-def _entry(line: str) -> Entry:
+def _entry(line: str, columns: tuple[str, ...]) -> Entry:
     words = line.split("\t")
-    if len(words) != len(COLUMNS):
-        raise Failure("failed", f"zfs list gave {len(words)} columns instead of {len(COLUMNS)}: {line[:100]!r}")
-    found = {name: "" if word == "-" else word for name, word in zip(COLUMNS, words, strict=True)}
+    if len(words) != len(columns):
+        raise Failure("failed", f"zfs list gave {len(words)} columns instead of {len(columns)}: {line[:100]!r}")
+    found = dict.fromkeys(COLUMNS, "")
+    found.update((name, "" if word == "-" else word) for name, word in zip(columns, words, strict=True))
     return Entry(
         name=found["name"], kind=found["type"], created=_number(found["creation"]), txg=_number(found["createtxg"]),
         used=_number(found["used"]), available=_number(found["available"]), size=_number(found["volsize"]),
