@@ -106,7 +106,11 @@ def test_a_branch_office_from_its_site_alone() -> None:
         'ifconfig_igb1="up -txcsum -tso4 -tso6 -lro"',
         'ifconfig_vlan10="inet 10.7.10.2/24"',
     ]
-    assert lines(found, "/etc/sysctl.conf") == ["net.link.tap.up_on_open=1", "net.link.tap.devfs_cloning=0"]
+    assert lines(found, "/etc/sysctl.conf") == [
+        "kern.init_shutdown_timeout=480",
+        "net.link.tap.up_on_open=1",
+        "net.link.tap.devfs_cloning=0",
+    ]
     assert lines(found, "/usr/local/etc/skep/policy.toml") == ['uplinks = ["igb0", "igb1"]']
     assert lines(found, "command")[-2:] == [
         "zpool create -O compression=lz4 -O atime=off -m none tank mirror ada0 ada1",
@@ -139,6 +143,23 @@ addresses = ["10.0.0.2/24", "10.0.1.2/24", "fd00::2/64", "fd01::2/64"]
         'ifconfig_mgmt5_alias0="inet 10.0.1.2/24"',
         'ifconfig_mgmt5_alias1="inet6 fd01::2/64"',
     ]
+
+
+def test_guests_have_the_time_that_they_need_at_shutdown() -> None:
+    found = needs(site(BRANCH), None)
+    # vpn a minute, dc five, files and backup together one, and one for the services.
+    assert of(found, "rcshutdown_timeout").line == 'rcshutdown_timeout="480"'
+    there = following(found)
+    longer = replace(
+        there,
+        rc={**there.rc, "rcshutdown_timeout": "900"},
+        sysctl_conf={"kern.init_shutdown_timeout": "900"},
+        kernel={"kern.init_shutdown_timeout": "900"},
+    )
+    checked = needs(site(BRANCH), longer)
+    assert {of(checked, name).state for name in ("rcshutdown_timeout", "kern.init_shutdown")} == {"present"}
+    shorter = needs(site(BRANCH), replace(longer, kernel={"kern.init_shutdown_timeout": "120"}))
+    assert of(shorter, "kern.init_shutdown").state == "pending"
 
 
 def test_many_devices_are_spread_over_the_loaders_variables() -> None:
@@ -199,9 +220,9 @@ def test_what_the_administrator_has_stays() -> None:
 
 
 def test_what_is_compiled_in_is_not_asked_for() -> None:
-    have = Machine(modules=frozenset({"if_vlan", "if_tuntap", "pf"}))
+    have = Machine(modules=frozenset({"vmm"}), builtin=frozenset({"if_vlan", "if_tuntap", "pf"}))
     words = of(needs(site(SMALL), have), "kld_list").line.split('"')[1].split()
-    assert words == [name for name in MODULES if name not in have.modules]
+    assert words == [name for name in MODULES if name not in have.builtin]
 
 
 def test_a_fresh_machine_as_it_was_recorded() -> None:
@@ -214,6 +235,7 @@ def test_a_fresh_machine_as_it_was_recorded() -> None:
     found = look.look(lambda argv: recordings.get(tuple(argv[:2]), ""), Path("/nonexistent"))
     assert (found.rc["sshd_enable"], found.rc["ifconfig_vtnet0"], found.pools) == ("YES", "DHCP", {"zroot"})
     assert {"if_vlan", "if_tuntap", "kernel"} <= found.modules
+    assert "if_vlan" in found.builtin
     assert found.drivers["0000:00:1f.2"] == "ahci"
     missing = needs(site(SMALL), found)
     assert of(missing, "zfs_enable").state == "present"
@@ -225,7 +247,7 @@ def test_a_fresh_machine_as_it_was_recorded() -> None:
 def test_the_machine_is_read_with_few_commands() -> None:
     asked: list[list[str]] = []
     look.look(lambda argv: asked.append(argv) or "", Path("/nonexistent"))  # type: ignore[func-returns-value]
-    assert [argv[0] for argv in asked] == ["sysctl", "sysrc", "kldstat", "zpool", "zfs", "pciconf", "ifconfig"]
+    assert [argv[0] for argv in asked] == ["sysctl", "kldstat", "sysrc", "zpool", "zfs", "pciconf", "ifconfig"]
 
 
 def test_files_are_read_as_the_loader_and_rc_read_them(tmp_path: Path) -> None:
@@ -234,6 +256,7 @@ def test_files_are_read_as_the_loader_and_rc_read_them(tmp_path: Path) -> None:
         "boot/loader.conf.d/z.conf": "a.b='2'\n",
         "etc/sysctl.conf": "net.link.tap.up_on_open=0\n#net.x=1\n",
         "etc/sysctl.conf.local": "net.link.tap.up_on_open = 1\n",
+        "etc/rc.conf": 'zfs_enable="YES"\nkld_list="vmm nmdm"\n',
         "etc/devfs.rules": "[localrules=10]\nadd path 'da*' mode 0660\n[skep_bhyve=19999]\n",
         "usr/local/etc/skep/policy.toml": 'uplinks = ["igb0"]\n',
         "usr/local/sbin/dnsmasq": "",
@@ -243,6 +266,7 @@ def test_files_are_read_as_the_loader_and_rc_read_them(tmp_path: Path) -> None:
         path.write_text(text)
     found = look.look(lambda argv: "", tmp_path)
     assert found.loader == {"zfs_load": "YES", "a.b": "2", "net.x": "3"}
+    assert found.rc == {"zfs_enable": "YES", "kld_list": "vmm nmdm"}
     assert found.sysctl_conf == {"net.link.tap.up_on_open": "1"}
     assert found.rulesets == {10: "localrules", 19_999: "skep_bhyve"}
     assert (found.policy, found.files) == ({"uplinks": ["igb0"]}, {"/usr/local/sbin/dnsmasq"})

@@ -49,6 +49,11 @@ def same_host(there: str, wanted: str) -> bool:
     return there.split(".")[0] == wanted
 
 
+def at_least(there: str, wanted: str) -> bool:
+    """A number that is larger does as well."""
+    return there.isdigit() and int(there) >= int(wanted)
+
+
 def wrong_dataset(properties: Mapping[str, str] | None, mountpoint: str, name: str) -> str:
     """What is to be done about a dataset that is there, but not as it must be; "" when it is not there."""
     if properties is None:

@@ -16,6 +16,7 @@ _PATIENCE = 30.0
 # In the order in which the loader and rc.d/sysctl read them.
 LOADER = ("boot/loader.conf", "boot/loader.conf.d/*.conf", "boot/loader.conf.local")
 SYSCTL = ("etc/sysctl.conf", "etc/sysctl.conf.d/*.conf", "etc/sysctl.kld.d/*.conf", "etc/sysctl.conf.local")
+RC = ("etc/rc.conf", "etc/rc.conf.local")
 DEVFS = ("etc/defaults/devfs.rules", "etc/devfs.rules")
 
 
@@ -31,14 +32,17 @@ def run(argv: list[str]) -> str:
 def look(run: Run = run, root: Path = Path("/")) -> machine.Machine:
     """What this machine has. Raises OSError when one of its files cannot be read."""
     kernel = machine.parse_sysctl(run(["sysctl", "-ie", "kern.osreldate", *prepare.SYSCTLS]))
+    modules = run(["kldstat", "-v"])
     listed = [entry for entry in prepare.FILES if (root / entry.lstrip("/")).exists()]
     return machine.Machine(
         release=int(kernel.get("kern.osreldate", 0)),
-        rc=machine.parse_sysrc(run(["sysrc", "-a"])),
+        # Without bsdconfig(8) sysrc(8) says nothing, and the files are read as if they were plain settings.
+        rc=machine.parse_sysrc(run(["sysrc", "-a"])) or machine.parse_settings(*_texts(root, RC)),
         loader=machine.parse_settings(*_texts(root, LOADER)),
         sysctl_conf=machine.parse_settings(*_texts(root, SYSCTL)),
         kernel=kernel,
-        modules=machine.parse_modules(run(["kldstat", "-v"])),
+        modules=machine.parse_modules(modules),
+        builtin=machine.parse_builtin(modules),
         rulesets=machine.parse_rulesets(*_texts(root, DEVFS)),
         policy=machine.parse_policy("".join(_texts(root, (wants.POLICY.lstrip("/"),)))),
         pools=frozenset(run(["zpool", "list", "-H", "-o", "name"]).split()),

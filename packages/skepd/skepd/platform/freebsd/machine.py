@@ -17,9 +17,10 @@ _DEVICE = re.compile(r"^(\S+?)[0-9]*@pci([0-9]+):([0-9]+):([0-9]+):([0-9]+):")
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """rc: variables of rc.conf that are not as the system has them by default. loader, sysctl_conf: settings of those
-    files. kernel: sysctls by name, those that were asked for and are there. modules: in the kernel, loaded or compiled
-    in. rulesets: devfs(8) rule sets by number. policy: of skep-helper. datasets: mount points and volmodes by name.
-    drivers: by PCI address. files: paths that were asked for and are there."""
+    files. kernel: sysctls by name, those that were asked for and are there. modules: in the kernel; builtin: those of
+    them that are compiled in, and need no line. rulesets: devfs(8) rule sets by number. policy: of skep-helper.
+    datasets: mount points and volmodes by name. drivers: by PCI address. files: paths that were asked for and are
+    there."""
 
     release: int = 0
     rc: Mapping[str, str] = field(default_factory=dict)
@@ -27,6 +28,7 @@ class Machine:
     sysctl_conf: Mapping[str, str] = field(default_factory=dict)
     kernel: Mapping[str, str] = field(default_factory=dict)
     modules: frozenset[str] = frozenset()
+    builtin: frozenset[str] = frozenset()
     rulesets: Mapping[int, str] = field(default_factory=dict)
     pools: frozenset[str] = frozenset()
     policy: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +83,12 @@ def parse_modules(text: str) -> frozenset[str]:
             words = line.split()
             found.update(word.removesuffix(".ko") for word in words[4:5] if words[0].isdigit())
     return frozenset(found)
+
+
+def parse_builtin(text: str) -> frozenset[str]:
+    """From `kldstat -v`: the modules that the file `kernel` contains."""
+    parts = re.split(r"^ *[0-9]+ +[0-9]+ 0x", text, flags=re.MULTILINE)
+    return frozenset().union(*(parse_modules(part.partition("\n")[2]) for part in parts if " kernel (" in part))
 
 
 def parse_rulesets(*texts: str) -> dict[int, str]:

@@ -37,7 +37,9 @@ TAPS = {
     "net.link.tap.devfs_cloning": ("0", "or whoever looks at a name below /dev/tap makes an interface"),
 }
 _AMD_IOMMU = "hw.vmm.amdvi.enable"
-SYSCTLS = (*HASHES, *TAPS, _AMD_IOMMU)
+_INIT = "kern.init_shutdown_timeout"
+_SERVICES_STOP = 60
+SYSCTLS = (*HASHES, *TAPS, _AMD_IOMMU, _INIT)
 PROGRAMS = {
     "dnsmasq": ("/usr/local/sbin/dnsmasq",),
     "edk2-bhyve": (
@@ -68,7 +70,7 @@ def needs(site: Site, machine: Machine | None) -> tuple[Need, ...]:
 
 def _all(site: Site, machine: Machine | None) -> Iterator[Need]:
     by_hand = Ruleset(19_999, "skep_bhyve", "\n".join(BY_HAND), _BY_HAND_REASON, GUESTS_RULESETS)
-    files = (*merged(_rc(site)), *_loader(site), *_sysctl(), by_hand, *_policy(site))
+    files = (*merged(_rc(site)), *_loader(site), *_sysctl(site), by_hand, *_policy(site))
     for want in (*files, *_packages(), *_accounts(), *_storage(site)):
         yield want.need(machine)
     if machine is not None:
@@ -92,6 +94,9 @@ def _rc(site: Site) -> Iterator[Setting | Words | Interface]:
             name = f"create_args_{addresses.variable(vlan.name)}"
             yield Setting(RC, name, f"vlan {vlan.vlan}", f"the tag of {vlan.name}")
     yield from addresses.lines(part)
+    yield Setting(
+        RC, "rcshutdown_timeout", _shutdown(site), "guests stop in order at shutdown", same=addresses.at_least
+    )
     for service in SERVICES:
         yield Setting(RC, f"{service}_enable", "YES", f"{service.replace('_', '-')} starts at boot")
 
@@ -130,7 +135,18 @@ def _lent(devices: list[str]) -> Iterator[Words]:
         yield Words("/boot/loader.conf", name, tuple(row), "devices that the site gives to guests", lent=True)
 
 
-def _sysctl() -> Iterator[Setting]:
+def _shutdown(site: Site) -> str:
+    """Seconds that a shutdown may take: guests of one order stop together, those of different orders one after the
+    other, and the services need theirs too."""
+    longest: dict[int, int] = {}
+    for guest in site.desired.guests.values():
+        longest[guest.boot.order] = max(longest.get(guest.boot.order, 0), guest.boot.shutdown_timeout)
+    return str(sum(longest.values()) + _SERVICES_STOP)
+
+
+def _sysctl(site: Site) -> Iterator[Setting]:
+    reason = "init(8) ends what takes longer at shutdown; rcshutdown_timeout alone is not enough"
+    yield sysctl(_INIT, _shutdown(site), reason, same=addresses.at_least)
     for name, (value, reason) in TAPS.items():
         yield sysctl(name, value, reason)
 

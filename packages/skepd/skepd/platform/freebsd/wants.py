@@ -50,7 +50,7 @@ class Setting:
         if not self.same(there, self.value) and there.upper() != self.value:
             return DIFFERENT, f"{self.name} is {there!r} there"
         live = machine.kernel.get(self.kernel) if self.kernel else None
-        if live is not None and live != self.value:
+        if live is not None and live != self.value and not self.same(live, self.value):
             how = "at the next boot" if self.place == LOADER else "by `service sysctl restart`"
             return PENDING, f"the kernel still has {live}; it changes {how}"
         return PRESENT, ""
@@ -71,7 +71,7 @@ class Words:
     def need(self, machine: Machine | None) -> Need:
         there = _there(machine, self.place).get(self.name, "") if machine else ""
         # Compiled into the kernel, and not written: nothing is to be loaded.
-        known = machine.modules if self.modules and machine else frozenset()
+        known = machine.builtin if self.modules and machine else frozenset()
         lacking = tuple(word for word in words_missing(there, self.words) if word not in known)
         state, found = self._state(machine, there, lacking) if machine else ("", "")
         # What the administrator has in this variable stays in it.
@@ -222,5 +222,5 @@ def loader(name: str, value: str, reason: str, kernel: str = "") -> Setting:
     return Setting(LOADER, name, value, reason, kernel)
 
 
-def sysctl(name: str, value: str, reason: str) -> Setting:
-    return Setting(SYSCTL, name, value, reason, name)
+def sysctl(name: str, value: str, reason: str, same: Callable[[str, str], bool] = str.__eq__) -> Setting:
+    return Setting(SYSCTL, name, value, reason, name, same)
