@@ -75,6 +75,21 @@ def test_no_file_is_opened_by_name() -> None:
     assert not [word for word in argv if word.startswith("/")]
 
 
+def test_volumes_are_block_devices() -> None:
+    volume = Source("raw", device=True)
+    sources = {name: volume for name in DISKS}
+    keys = command.keys(FULL, sources, {2: volume})
+    numbers = {key: 3 + index for index, key in enumerate(keys)}
+    made = Machine(qemu="qemu", accelerator="tcg", disks=sources, media={2: volume}, numbers=numbers)
+    argv = command.render(FULL, made)
+    blocks = [json.loads(value) for option, value in itertools.pairwise(argv) if option == "-blockdev"]
+    drivers = {block["node-name"]: block["file"]["driver"] for block in blocks}
+    assert {name for name, driver in drivers.items() if driver == "host_device"} == {
+        "disk-0", "disk-3", "disk-6", "disk-21", "media-2"
+    }  # fmt: skip
+    assert drivers["vars"] == drivers["seed"] == "file"
+
+
 def test_readable_copy_has_paths() -> None:
     made = machine(FULL)
     paths = {number: f"/x/{key}" for key, number in made.numbers.items()}
