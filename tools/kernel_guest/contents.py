@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -72,7 +74,24 @@ def add_base(archive: Archive, init: str, tools: Iterable[str], programs: Mappin
 
 def add_repository(archive: Archive, files: Iterable[Path]) -> None:
     for file in files:
-        archive.add_file(file, f"repository/{file.relative_to(ROOT)}")
+        add_source(archive, file, f"repository/{file.relative_to(ROOT)}")
+
+
+def add_source(archive: Archive, file: Path, name: str) -> None:
+    """A file, and what Python compiles of it: compiling takes an emulated machine very long."""
+    archive.add_file(file, name)
+    if file.suffix != ".py":
+        return
+    folder, _, base = name.rpartition("/")
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = Path(scratch) / "compiled"
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        try:
+            py_compile.compile(str(file), str(compiled), f"/{name}", doraise=True, invalidation_mode=mode)
+        except py_compile.PyCompileError:
+            return
+        tag = sys.implementation.cache_tag
+        archive.add_file(compiled, f"{folder}/__pycache__/{base.removesuffix('.py')}.{tag}.pyc")
 
 
 def _add_python(archive: Archive) -> Iterator[Path]:
@@ -81,18 +100,19 @@ def _add_python(archive: Archive) -> Iterator[Path]:
     for folder, names, files in os.walk(library):
         names[:] = [name for name in names if name not in STANDARD_LIBRARY_LEFT_OUT and "config-" not in name]
         for file in map(Path(folder).joinpath, files):
-            if file.suffix in (".py", ".so"):
+            if file.suffix == ".py":
+                add_source(archive, file, str(file).strip("/"))
+            elif file.suffix == ".so":
                 archive.add_file(file)
-                if file.suffix == ".so":
-                    yield file
+                yield file
     packages = Path(sysconfig.get_path("purelib"))
     for package in PYTHON_PACKAGES:
         for file in (packages / f"{package}.py", *(packages / package).rglob("*.py")):
             if file.exists():
-                archive.add_file(file, f"packages/{file.relative_to(packages)}")
-    for entry in packages.glob("pytest_timeout-*.dist-info/*"):
-        if entry.name in ("METADATA", "entry_points.txt"):
-            archive.add_file(entry, f"packages/{entry.relative_to(packages)}")
+                add_source(archive, file, f"packages/{file.relative_to(packages)}")
+        for entry in packages.glob(f"{package}-*.dist-info/*"):
+            if entry.name in ("METADATA", "entry_points.txt"):
+                archive.add_file(entry, f"packages/{entry.relative_to(packages)}")
 
 
 def libraries(programs: Iterable[Path], folder: Path | None = None) -> set[Path]:

@@ -106,5 +106,7 @@ def add(archive: Archive, parts: Parts) -> None:
     for library in libraries(programs, parts.root / LIBRARIES):
         inside = library.is_relative_to(parts.root)
         archive.add_file(library, str(library.relative_to(parts.root)) if inside else None)
+    # Not named by any of them: the C library loads it when zfs send ends the thread that tells its progress.
+    archive.add_file(Path("/") / LIBRARIES / "libgcc_s.so.1", f"{LIBRARIES}/libgcc_s.so.1")
     for module in (parts.modules / "extra").glob("*.ko"):
         archive.add_file(module, f"lib/modules/{parts.release}/extra/{module.name}")
