@@ -31,6 +31,9 @@ class Link:
     addresses: set[str] = field(default_factory=set)
     members: list[str] = field(default_factory=list)
     vlan: tuple[int, str] | None = None
+    home: int = 0
+    """The stack that it was made in, where alone it can be destroyed."""
+    silent: bool = False
     description: str = ""
 
 
@@ -174,11 +177,11 @@ class FakeSystem(System):
             unit = self._units[kind] = self._units.get(kind, -1) + 1
             name = f"{kind}{unit}"
         if kind == "epair":
-            first, second = Link("epair"), Link("epair")
+            first, second = Link("epair", home=self.here), Link("epair", home=self.here)
             first.pair, second.pair = second, first
             self.stack.links.update({f"{name}a": first, f"{name}b": second})
             return f"{name}a"
-        self.stack.links[name] = Link(kind.rstrip("0123456789"), device=name)
+        self.stack.links[name] = Link(kind.rstrip("0123456789"), device=name, home=self.here)
         return name
 
     def _word(self, name: str, rest: list[str]) -> str | None:
@@ -195,6 +198,8 @@ class FakeSystem(System):
             self._address(link, *taken)
         elif word in ("up", "down"):
             link.up = word == "up"
+        elif word == "-arp":
+            link.silent = True
         elif word == "destroy":
             self._destroy(name)
         elif word == "name":
@@ -255,6 +260,7 @@ class FakeSystem(System):
     def _destroy(self, name: str) -> None:
         link = self.stack.links[name]
         assert not link.opened, "hangs for ever"
+        assert link.home == self.here, "SIOCIFDESTROY: Device not configured"
         for stack in self.stacks.values():
             for other, found in list(stack.links.items()):
                 if found is link or (link.pair is not None and found is link.pair):

@@ -72,11 +72,11 @@ def test_an_isolated_network(world: World) -> None:
         f"1 /sbin/ifconfig epair0a ether {names.mac('net', 'gw0')} name gw0 mtu 1500",
         "1 /sbin/ifconfig epair0b name gwport0 mtu 1500",
         "1 /sbin/ifconfig lo0 up",
-        "1 /sbin/ifconfig bridge0 up",
+        "1 /sbin/ifconfig bridge0 -arp up",
         "1 /sbin/pfctl -q -f -",
         "1 /sbin/pfctl -q -a open/gw0 -f -",
         "1 /sbin/pfctl -q -a open/gwport0 -f -",
-        "1 /sbin/ifconfig gwport0 mtu 1500 up",
+        "1 /sbin/ifconfig gwport0 mtu 1500 -arp up",
         "1 /sbin/ifconfig bridge0 addm gwport0",
         "1 /sbin/ifconfig gw0 mtu 1500 up",
         "1 /sbin/ifconfig gw0",
@@ -110,7 +110,7 @@ def test_a_tap_has_rules_and_guard_before_it_is_up(world: World) -> None:
         f"1 /usr/sbin/ngctl msg {TAP}g: setprogram",
         f"1 /sbin/ifconfig bridge0 addm {TAP}",
         f"1 /sbin/ifconfig bridge0 -learn {TAP} -discover {TAP} static {TAP} 02:00:00:00:00:05",
-        f"1 /sbin/ifconfig {TAP} up",
+        f"1 /sbin/ifconfig {TAP} -arp up",
     ]
     (found,) = world.read().ports
     assert (found.digest, found.interface, found.up) == (D, TAP, True)
@@ -437,6 +437,18 @@ def test_a_vxlan_stays_on_the_host(world: World) -> None:
     Network(world.system, world.policy).apply(replace(spec, remotes=more, digest="f" * 16))
     assert world.system.driven[-1] == (ours, vxlan.ADD, vxlan.entry("02:00:00:00:00:33", "192.0.2.3"))
     assert [word for word in world.words() if "destroy" in word or "create" in word] == []
+
+
+def test_members_of_a_bridge_answer_no_arp(world: World) -> None:
+    """They would, for any address of their stack, each with a MAC of its own."""
+    peers = (Remote(address="192.0.2.2"),)
+    world.network(kind="vxlan", vni=77, local="192.0.2.1", remotes=peers, mtu=1450)
+    world.port()
+    bridges = [(s, link) for s in world.system.stacks.values() for link in s.links.values() if link.kind == "bridge"]
+    for stack, bridge in bridges:
+        assert {name for name in bridge.members if not stack.links[name].silent} == set()
+    assert all(bridge.silent for _, bridge in bridges)
+    assert len(bridges) == 2
 
 
 def test_ports_behind_other_peers_are_answered_for(world: World) -> None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 IFCONFIG = "/sbin/ifconfig"
 ROUTE = "/sbin/route"
+SILENT = ("-arp",)
+"""For a bridge and its members: in a stack that has an address anywhere, each of them would answer ARP for it with a
+MAC of its own, past the interface that has it."""
 
 
 def create(kind: str, name: str, *options: str) -> list[str]:

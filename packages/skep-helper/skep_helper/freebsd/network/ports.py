@@ -253,7 +253,7 @@ class Port:
         discover = "-discover" if spec.guarded else "discover"  # whether it gets frames to unknown addresses
         words = (learn, interface, discover, interface, "static", interface, spec.mac)
         self.system.run(ifconfig.change(names.BRIDGE, *words))
-        self.system.run(ifconfig.change(interface, "up"))
+        self.system.run(ifconfig.change(interface, *ifconfig.SILENT, "up"))
 
     def _load_rules(self, refuse: bool) -> None:
         """In the jail. refuse: end the flows that began under other rules and are not allowed any more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from functools import partial
 
 from ...handlers import Context, Failure
 from ...policy import Policy
@@ -61,13 +60,16 @@ class Router:
         standing = self.system.jail_id(names.router_jail(name))
         if standing and standing == record.jid:
             legs = [names.leg(self.policy, name, leg.network)[1] for leg in record.spec.legs]
-            self.system.enter(standing, lambda: self._destroy(legs))  # their other ends go with them
+            self._destroy(standing, legs)  # their other ends go with them
             self.system.remove_jail(standing)
         self.records.forget("router", name)
 
-    def _destroy(self, names_: list[str]) -> None:
-        standing = self.system.interfaces()
+    def _destroy(self, jid: int, names_: list[str]) -> None:
+        """On the host, where they were made: elsewhere the kernel does not know whose they are (ENXIO)."""
+        standing = self.system.enter(jid, self.system.interfaces) if jid else self.system.interfaces()
         for name in names_:
+            if name in standing and jid:
+                self.system.run(ifconfig.take_back(name, jid))
             if name in standing:
                 self.system.run(ifconfig.destroy(name))
 
@@ -81,7 +83,6 @@ class Router:
 
         def prepare() -> list[str]:
             """The translation stands before the legs do: nothing leaves with an inner address."""
-            self._destroy(gone)
             for name, value in _SYSCTLS.items():
                 system.set_sysctl(name, value)
             system.run(ifconfig.change("lo0", "up"))
@@ -89,6 +90,7 @@ class Router:
             system.start_pf()
             return sorted(system.interfaces())
 
+        self._destroy(record.jid, gone)
         inside = set(system.enter(record.jid, prepare))
         made = [self._set_leg(spec, networks[leg.network], legs[leg.network], record.jid, inside) for leg in spec.legs]
         system.enter(record.jid, lambda: self._number(spec, before, interfaces, any(made)))
@@ -110,7 +112,7 @@ class Router:
 
         def join() -> None:
             system.run(pf.load(pf.open_anchor(port)), pf.open_text(port).encode())
-            system.run(ifconfig.change(port, "ether", names.mac(port), "mtu", mtu, "up"))
+            system.run(ifconfig.change(port, "ether", names.mac(port), "mtu", mtu, *ifconfig.SILENT, "up"))
             if port not in system.members(names.BRIDGE):
                 system.run(ifconfig.add_member(names.BRIDGE, port))
 
@@ -121,11 +123,8 @@ class Router:
         """Remove what is left of a pair: destroying one end destroys the other."""
         for jid, standing in places.items():
             for name in ends:
-                if name in standing and jid:
-                    self.system.enter(jid, partial(self._destroy, [name]))
-                    return
                 if name in standing:
-                    self._destroy([name])
+                    self._destroy(jid, [name])
                     return
 
     def _number(self, spec: RouterSpec, before: RouterSpec | None, interfaces: dict[str, str], anew: bool) -> None:

@@ -152,7 +152,7 @@ class Inside:
             run(ifconfig.change(first, "ether", names.mac(self.spec.name, names.OWN), "name", names.OWN, "mtu", mtu))
             run(ifconfig.change(first[:-1] + "b", "name", names.OWN_PORT, "mtu", mtu))
         run(ifconfig.change("lo0", "up"))
-        run(ifconfig.change(names.BRIDGE, "up"))
+        run(ifconfig.change(names.BRIDGE, *ifconfig.SILENT, "up"))
 
     def _load_rules(self) -> None:
         """Before anything can pass the bridge. The rules of ports are in anchors, which a reload leaves alone."""
@@ -170,7 +170,7 @@ class Inside:
             self.system.run(ifconfig.remove_members(names.BRIDGE, members))
             wanted, members = [*wanted, *(name for name in members if name not in wanted)], []
         for name in wanted:
-            self.system.run(ifconfig.change(name, "mtu", mtu, "up"))
+            self.system.run(ifconfig.change(name, "mtu", mtu, *ifconfig.SILENT, "up"))
             if name not in members:
                 self.system.run(ifconfig.add_member(names.BRIDGE, name))
         for name in (names.OWN, *self.ways.inside):

@@ -178,7 +178,7 @@ class Host:
             local, remote = str(self.spec.local), self.spec.remotes[0].address
             options = ("vxlanid", str(self.spec.vni), "vxlanlocal", local, "vxlanremote", remote)
             self._make(ifconfig.create("vxlan", ours, *options), f"VNI {self.spec.vni}")
-        self.system.run(ifconfig.change(ours, "mtu", str(self.spec.mtu), "up"))
+        self.system.run(ifconfig.change(ours, "mtu", str(self.spec.mtu), *ifconfig.SILENT, "up"))
         self.system.drive(ours, vxlan.FLUSH, vxlan.flush())
         for peer in self.spec.remotes:
             for mac in peer.macs:
@@ -213,6 +213,7 @@ class Host:
         bridge = names.host_bridge(self.policy, self.spec.name)
         if bridge not in self.standing:
             self.system.run(ifconfig.create("bridge", bridge))
+            self.system.run(ifconfig.change(bridge, *ifconfig.SILENT))
             self.standing[bridge] = Interface(bridge, frozenset(), self.spec.mtu)
         if member not in self.standing[bridge].members:
             self.system.run(ifconfig.add_member(bridge, member, "up"))
@@ -228,6 +229,7 @@ class Host:
             raise Rejected(f"network {self.spec.name}: {message}")
         ours, theirs = self._pair("u")
         if ours not in self.standing[bridge].members:
+            self.system.run(ifconfig.change(ours, *ifconfig.SILENT))
             self.system.run(ifconfig.add_member(bridge, ours))
         self.ways.joined[ours] = bridge
         self.ways.members.append(theirs)
