@@ -197,7 +197,7 @@ def all_pass_without_a_guard(pair: Pair, unsendable: tuple[str, ...] = UNSENDABL
     """
     for case, frames in BAD.items():
         if "fragment" not in case and case not in unsendable:
-            assert reaches(pair, *frames) == frames, case
+            assert (found := reaches(pair, *frames)) == frames, (case, found)
 
 
 def a_change_holds_at_once(change: Callable[..., None], own: Pair) -> None:

@@ -94,7 +94,7 @@ def differing(before: dict[str, str], after: dict[str, str]) -> dict[str, list[s
 def test_nothing_of_others_is_touched(host: Host) -> None:
     with foreign(host):
         before = look()
-        assert differing(before, look()) == {}, "this look tells what changes by itself"
+        assert (found := differing(before, look())) == {}, ("this changes by itself", found)
         with taps(host) as lab:
             flat = lab.network("flat", kind="flat", uplink=SWITCH)
             lab.port(flat, 5, filtered=True, rules=(tcp_in(80), OUT4))
@@ -104,9 +104,9 @@ def test_nothing_of_others_is_touched(host: Host) -> None:
             up = differing(before, look())
             assert {"ifconfig -a", "jls", "sysctl net"} <= up.keys(), "it looked"
             theirs = {command: lines for command, lines in up.items() if "{jail}" in command or "pfctl" in command}
-            assert theirs == {}, "also while it is up"
+            assert theirs == {}, ("while it is up", theirs)
         sweep(host)
-        assert differing(before, look()) == {}
+        assert (found := differing(before, look())) == {}, found
     assert not Path(f"/dev/{CABLE}").exists()
 
 

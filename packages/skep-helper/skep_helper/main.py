@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from . import __version__, log, paths, platforms, policy
+from .guard.protocol import GuardError
 from .handlers import Failure
 from .server import Server
 from .users import user_of
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Rejected, LookupError) as error:
         print(f"skep-helper: {error}", file=sys.stderr)  # noqa: T201
         return EX_CONFIG
-    except (Failure, OSError) as error:
+    except (Failure, GuardError, OSError) as error:
         print(f"skep-helper: {error}", file=sys.stderr)  # noqa: T201
         return EX_OSERR
     log.line("started", version=__version__, platform=platform.name, pool=allowed.pool)

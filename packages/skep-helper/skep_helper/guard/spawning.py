@@ -14,7 +14,8 @@ from .. import __version__, platforms
 from .protocol import VERSION, GuardError
 from .spawner import READY
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
+"""Seconds; a slow machine that has not compiled its modules yet needs half a minute."""
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
