@@ -45,3 +45,15 @@ def test_only_roots_policy_is_read(tmp_path: os.PathLike[str]) -> None:
     link.symlink_to(path)
     with pytest.raises(OSError, match="symbolic links"):
         policy.load(link)
+
+
+@pytest.mark.parametrize(
+    "name", ["tank", "/tank/skep", "tank/skep/", "tank//skep", "tank/sk ep", "t@x/skep", f"t/{'a' * 80}"]
+)
+def test_names_that_are_no_dataset_for_skep(name: str) -> None:
+    with pytest.raises(Rejected, match="such as tank/skep"):
+        policy.parse({"dataset": name})
+
+
+def test_a_dataset() -> None:
+    assert policy.parse({"dataset": "tank/virtual/skep"}).dataset == "tank/virtual/skep"

@@ -1,48 +1,56 @@
-"""The one door for processes: what comes of a tool that does not end, and of one that cannot be made to."""
+"""The one door for processes: status and output, deadlines, and work that is called off."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from skep_helper import processes, run
+from skep_helper import run
 from skep_helper.handlers import Failure
 
-
-def test_a_tools_output_and_its_words() -> None:
-    assert run.run(["cat"], b"x" * 300_000) == b"x" * 300_000
-    with pytest.raises(Failure, match=r"^cat: .*none.*\(exit 1\)"):
-        run.run(["cat", "/none"])
-    with pytest.raises(Failure, match="not installed"):
-        run.run(["skep-no-such-tool"])
+FOREVER = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(3600)"]
 
 
-def test_a_tool_that_does_not_end_is_killed() -> None:
-    with pytest.raises(Failure, match=r"^sleep did not end within 0 s$") as late:
-        run.run(["sleep", "3600"], timeout=0.2)
-    assert late.value.code == "timeout"
-    assert not processes._abandoned
+def test_how_a_process_ended() -> None:
+    program = "import sys; sys.stdout.write(sys.stdin.read()[::-1]); sys.stderr.write('no'); sys.exit(3)"
+    done = run.attempt([sys.executable, "-c", program], b"abc")
+    assert (done.status, done.output, done.errors) == (3, b"cba", b"no")
+    with pytest.raises(Failure, match=r"no \(exit 3\)"):
+        run.run([sys.executable, "-c", program], b"abc")
 
 
-def test_what_a_tool_left_running_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was killed, and a process that it began still has its output."""
-    monkeypatch.setattr(processes, "_KILLED", 0.2)
-    with pytest.raises(Failure, match=r"^sh did not end within 0 s$"):
-        run.run(["sh", "-c", "sleep 30 & wait"], timeout=0.2)
+def test_more_output_than_a_pipe_holds_while_it_is_followed() -> None:
+    told: list[int] = []
+    program = "import time; print('x' * 1000000); time.sleep(0.6)"
+    done = run.attempt([sys.executable, "-c", program], tick=lambda: told.append(1))
+    assert len(done.output) == 1_000_001
+    assert told
 
 
-def test_a_tool_that_cannot_be_killed_is_named_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `ifconfig tap0 destroy` of an open tap is on FreeBSD: no signal reaches it."""
-    monkeypatch.setattr(processes, "_KILLED", 0.2)
-    with monkeypatch.context() as patched:
-        patched.setattr(subprocess.Popen, "kill", lambda process: None)
-        with pytest.raises(Failure, match=r"sleep did not end .* process \d+ \(sleep 3600\) cannot be killed") as late:
-            run.run(["sleep", "3600"], timeout=0.2)
-    (process,) = processes._abandoned
-    assert (late.value.code, f"process {process.pid} " in late.value.message) == ("timeout", True)
-    os.kill(process.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    run.run(["true"])
-    assert not processes._abandoned, "once it is gone it is no zombie"
+@pytest.mark.parametrize("followed", [True, False])
+def test_one_that_does_not_end(followed: bool) -> None:
+    with pytest.raises(Failure, match="did not end within") as caught:
+        run.attempt(FOREVER, timeout=0.5, tick=(lambda: None) if followed else None)
+    assert caught.value.code == "timeout"
+
+
+def test_called_off(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    program = f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
+
+    def cancel() -> None:
+        if file.exists() and file.read_text():
+            raise Failure("cancelled", "cancelled")
+
+    with pytest.raises(Failure, match="cancelled"):
+        run.attempt([sys.executable, "-c", program], tick=cancel)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
+
+
+def test_one_that_is_not_installed() -> None:
+    with pytest.raises(Failure, match="not installed") as caught:
+        run.attempt(["skep-no-such-tool"])
+    assert caught.value.code == "unsupported"
