@@ -26,7 +26,7 @@ from ..vocabulary import (
     UntrashGuestFolder,
     WriteSeed,
 )
-from . import adoption, creation, disks, features, folders, images, layout, reading, snapshots
+from . import adoption, creation, disks, features, folders, images, layout, reading, snapshots, transfer
 
 
 def _shared_guest(context: Context, guest: str) -> AbstractContextManager[Folder]:
@@ -51,6 +51,7 @@ HANDLERS: dict[type, Handler] = {
     RemoveImage: images.remove,
     ReadStorage: reading.read,
     **adoption.HANDLERS,
+    **transfer.HANDLERS,
 }
 
 LONG: frozenset[type] = frozenset(HANDLERS)

@@ -1,7 +1,7 @@
 """Images: written by skepd where nobody else sees it, sealed by a snapshot, then visible.
 
-raw and iso go straight into a volume; qcow2 into a file, which becomes a volume when it is published. What an image
-is afterwards is its held snapshot: whoever still had the volume open for writing changes nothing of it.
+raw and iso go straight into a volume; qcow2 and ZFS streams into a file, which becomes a volume when it is published.
+What an image is afterwards is its held snapshot: whoever still had the volume open for writing changes nothing of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..policy import Policy
 from ..storage import content, records
 from ..storage.records import ImageRecord
 from ..vocabulary import AbandonImage, OpenImageWriter, PublishImage, RemoveImage
-from . import conversion, layout, listing, names, nodes, removal
+from . import conversion, layout, listing, names, nodes, removal, transfer
 from .creation import BLOCK, whole_blocks
 from .listing import Entry, Tree
 from .names import IMAGES, INCOMING, SEALED
@@ -24,20 +24,18 @@ from .tool import patient_zfs, zfs
 
 _REQUEST = "request.json"
 FILE = "image"
-"""The file of an incoming qcow2 image, in a folder of the image's name."""
+"""The file of an incoming qcow2 image or ZFS stream, in a folder of the image's name."""
 
 
 def open_writer(context: Context, request: OpenImageWriter) -> None:
     """The descriptor may also be read: what a broken download left must be verified again."""
     policy = context.policy
     what = f"image {request.image}:{request.version}"
-    if request.format == "zfs":
-        raise Failure("unsupported", f"{what} is a ZFS stream, which this version receives from another host only")
     with layout.locked_image(policy, request.image, request.version):
         if published(policy, request.image, request.version):
             raise Failure("exists", f"{what} is already there; remove it first or publish another version")
         with _begun(policy, request, what) as folder:
-            if request.format == "qcow2":
+            if request.format in ("qcow2", "zfs"):
                 descriptor = content.open_file(folder, FILE, request.size, what)
             else:
                 descriptor = _open_volume(context, request, what)
@@ -104,6 +102,9 @@ def _inspect(context: Context, request: PublishImage, folder: Folder, name: str,
     """Refuse what is not of its format; a qcow2 file is made a volume here."""
     if request.format == "qcow2":
         conversion.to_volume(context, folder, FILE, name, what)
+        return
+    if request.format == "zfs":
+        transfer.image.to_volume(context, folder, FILE, name, request.digest, what)
         return
     begun = records.read(folder, _REQUEST, ImageRecord)
     descriptor = nodes.open_volume(name, os.O_RDONLY, context.progress)

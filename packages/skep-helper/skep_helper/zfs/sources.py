@@ -10,6 +10,7 @@ from ..handlers import Failure
 from ..paths import Folder
 from ..policy import Policy
 from . import layout, listing, names, nodes
+from .identity import host_id
 from .layout import ROLLBACK
 from .layout import guest_folder as guest_folder
 from .names import SEALED
@@ -17,8 +18,13 @@ from .names import SEALED
 
 @contextmanager
 def held_guest(policy: Policy, guest: str) -> Iterator[Folder]:
-    """The guest's folder, with its disks held still. Raises Failure(busy), also while a rollback is under way."""
+    """The guest's folder, with its disks held still. Raises Failure: busy, also while a rollback is under way;
+    conflict for a replica, or a guest that came with its disks: the host that may run it must be this one."""
     with layout.locked_guest(policy, guest, shared=True), guest_folder(policy, guest) as folder:
+        name = names.guest(policy, guest)
+        entry = listing.read(name, depth=0).get(name)
+        if entry is not None and entry.mark("host") != host_id():
+            raise Failure("conflict", f"guest {guest} is a replica on this host: promote it before it is started")
         if folder.exists(ROLLBACK):
             raise Failure("busy", f"guest {guest}: a rollback of its disks is under way; finish it first")
         yield folder
