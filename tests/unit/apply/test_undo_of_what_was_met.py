@@ -122,3 +122,16 @@ def test_one_that_was_met_after_a_restart_may_be_its_own() -> None:
     host = Answering({"made": False}, HostError("exists", "is"))
     fail(host, files, found)
     assert host.undone == ["RemoveDisk", "EmptyTrash", "TrashGuestFolder", "EmptyTrash"]
+
+
+def test_it_is_known_after_a_power_loss_too() -> None:
+    files = SimFiles()
+    record = Record(id="1", title="t", manager="site", created=0.0, boot_id="b", steps=steps())
+    journal = Journal(files, FOLDER, record)
+    journal.begin()
+    journal.started(0)
+    journal.nothing_done(0)
+    journal.phase("undoing", "why")
+    files.lose_power()
+    (found,), _ = unfinished(files, FOLDER)
+    assert (found.phase, found.undone) == ("undoing", {0})

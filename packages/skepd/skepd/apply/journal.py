@@ -108,14 +108,15 @@ class Journal:
         self._line({"undone": number})
 
     def nothing_done(self, number: int) -> None:
-        """There is nothing of this step to undo. Only a crash while it is being undone would need the line."""
+        """There is nothing of this step to undo. The line that undoing begins says so too."""
         self.record.undone.add(number)
-        with suppress(OSError):
-            self._line({"undone": number})
 
     def phase(self, phase: str, error: str = "") -> None:
         self.record.phase, self.record.error = phase, error
-        self._line({"phase": phase, "error": error}, durable=phase in ("undoing", "confirmed"))
+        data: dict[str, Any] = {"phase": phase, "error": error}
+        if self.record.undone:
+            data["nothing_done"] = sorted(self.record.undone)
+        self._line(data, durable=phase in ("undoing", "confirmed"))
 
     def end(self) -> None:
         """The operation ended one way or the other: nothing is left to recover."""
@@ -191,3 +192,4 @@ def _note(record: Record, data: dict[str, Any]) -> None:
             getattr(record, key).add(data[key])
     if "phase" in data:
         record.phase, record.error = data["phase"], data["error"]
+        record.undone |= set(data.get("nothing_done", ()))
