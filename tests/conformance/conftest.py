@@ -25,6 +25,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(name, values)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test of another platform's is none of this run's, and not one that was skipped."""
+    foreign = [item for item in items if _is_foreign(item)]
+    config.hook.pytest_deselected(items=foreign)
+    items[:] = [item for item in items if item not in foreign]
+
+
+def _is_foreign(item: pytest.Item) -> bool:
+    if Path(__file__).parent not in item.path.parents or not isinstance(item, pytest.Function):
+        return False
+    return not any(runs_on(item.function, name) for name in hosts())
+
+
 @pytest.fixture(scope="session")
 def helper_socket() -> Iterator[Path]:
     with helper() as path:
