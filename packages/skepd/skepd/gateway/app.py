@@ -44,7 +44,7 @@ class Gateway:
         except OSError:
             await answer(send, 503, b"text/plain", b"skepd does not answer\n")
             return
-        await upstream.close()
+        upstream.close()
         await answer(send, 200, b"text/plain", b"ok\n")
 
     async def _pass_on(self, scope: Any, receive: Any, send: Any) -> None:
@@ -60,7 +60,7 @@ class Gateway:
             try:
                 await exchange(upstream, scope, receive, sending)
             finally:
-                await upstream.close()
+                upstream.close()
         except (OSError, h11.ProtocolError) as error:
             # The path as it came, still escaped: decoded, a line end in it would begin a line of the caller's own.
             log.warning("%s %s: %s", scope["method"], scope["raw_path"].decode("ascii", "backslashreplace"), error)

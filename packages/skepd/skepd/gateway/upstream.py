@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +21,41 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Upstream:
-    """A connection for one exchange. Raises OSError when skepd is not there, h11.ProtocolError for nonsense."""
+    """A connection for one exchange. Raises OSError when skepd is not there, h11.ProtocolError for nonsense.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    Not one of asyncio's streams: theirs forget what was received when a write fails, and with it the answer that says
+    why skepd takes no more.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
         self._protocol = h11.Connection(h11.CLIENT)
 
     @classmethod
     async def connect(cls, path: Path) -> Upstream:
-        return cls(*await asyncio.open_unix_connection(str(path), limit=CHUNK))
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, str(path))
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection)
 
     async def send(self, event: Any) -> None:
-        """Send an h11 event; returns when skepd's side takes more."""
+        """Send an h11 event; returns when skepd's side has taken it."""
         data = self._protocol.send(event)
         if data:
-            self._writer.write(data)
-            await self._writer.drain()
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
     async def receive(self) -> Any:
         """The next event of the answer."""
         while (event := self._protocol.next_event()) is h11.NEED_DATA:
-            self._protocol.receive_data(await self._reader.read(CHUNK))
+            self._protocol.receive_data(await asyncio.get_running_loop().sock_recv(self._socket, CHUNK))
         return event
 
-    async def close(self) -> None:
-        self._writer.close()
-        with suppress(OSError):
-            await self._writer.wait_closed()
+    def close(self) -> None:
+        self._socket.close()
 
 
 def request_headers(scope: Any) -> Headers:
