@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -100,10 +101,14 @@ class ZfsHost:
         return {name.removeprefix(self.dataset) for name in names("-r", "-t", "all", self.dataset, *words)}
 
 
+_NUMBERS = itertools.count()
+
+
 @contextmanager
 def hosts(pool: str, *leaves: str) -> Iterator[tuple[ZfsHost, ...]]:
+    """Hosts on datasets of this pool; each time others, because what held snapshots keep outlives a host."""
     with ExitStack() as stack:
-        found = [ZfsHost(f"{pool}/{leaf}") for leaf in leaves]
+        found = [ZfsHost(f"{pool}/{leaf}{next(_NUMBERS)}") for leaf in leaves]
         for host in found:
             stack.callback(host.stop)
         yield tuple(found)

@@ -48,6 +48,8 @@ def _hand_over(policy: Policy, folder: Folder) -> None:
     os.fchown(folder.descriptor, -1, group)
     os.fchmod(folder.descriptor, 0o750)
     make_definition(policy, folder)
+    # Root's while it is looked at: nobody else can change it then, and only such a folder is opened.
+    os.chown(_DEFINITION, 0, -1, dir_fd=folder.descriptor, follow_symlinks=False)
     with folder.folder(_DEFINITION) as definition:
         for name in definition.names():
             status = os.stat(name, dir_fd=definition.descriptor, follow_symlinks=False)
