@@ -11,7 +11,10 @@ import pytest
 from fake_zfs import Died
 from skep_helper import zfs
 from skep_helper.handlers import Failure
+from skep_helper.policy import Policy
 from skep_helper.vocabulary import RemoveDisk, RemoveSnapshot, RollBackGuest, SnapshotGuest, WriteSeed
+from skep_helper.zfs import snapshots
+from skep_helper.zfs.listing import Entry, Tree
 from zfs_bench import KEY, Bench
 
 GUEST = "tank/skep/guests/files"
@@ -183,3 +186,18 @@ def test_the_seed_is_in_the_folder(files: Bench, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("skep_helper.storage.seed.run", lambda argv: Path(argv[0]).write_bytes(b"volume"))
     files.ask(WriteSeed(guest="files", user_data="u", meta_data="m", network_config="n"))
     assert files.folder("files").seed_digest == hashlib.sha256(b"u\0m\0n\0").hexdigest()
+
+
+def test_what_is_newer_is_told_by_each_dataset_of_its_own() -> None:
+    """The parts of a replica were received one after the other, so its snapshots have no common moment."""
+    policy = Policy(pool=Path("/tank/skep"), dataset="tank/skep")
+    top, disk = "tank/skep/guests/files", "tank/skep/guests/files/data"
+    marks = {"skep:snapshot": "one", "skep:disks": "data"}
+    found = [
+        Entry(name=f"{top}@skep-one", kind="snapshot", txg=10, marks=marks),
+        Entry(name=f"{top}@skep-two", kind="snapshot", txg=11, marks=marks),
+        Entry(name=f"{disk}@skep-one", kind="snapshot", txg=20, marks=marks),
+        Entry(name=f"{disk}@skep-two", kind="snapshot", txg=21, marks=marks),
+    ]
+    newer = snapshots._newer(policy, "files", "one", Tree({entry.name: entry for entry in found}))
+    assert {entry.name for entry in newer} == {f"{top}@skep-two", f"{disk}@skep-two"}

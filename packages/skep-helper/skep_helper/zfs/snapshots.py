@@ -151,14 +151,17 @@ def _require_possible(policy: Policy, guest: str, snapshot: str, tree: Tree) -> 
 
 
 def _newer(policy: Policy, guest: str, snapshot: str, tree: Tree) -> list[Entry]:
-    """Snapshots that would go: all newer ones of the disks, and Skep's of the guest itself, which belong to them."""
+    """Snapshots that would go: all newer ones of the disks, and Skep's of the guest itself, which belong to them.
+
+    Newer than the snapshot of the same dataset: those of a replica came one after the other.
+    """
     top = names.guest(policy, guest)
-    at = _kept(policy, guest, snapshot, tree)
-    volumes = {names.disk(policy, guest, name) for name in disks_in(at)}
+    volumes = {names.disk(policy, guest, name) for name in disks_in(_kept(policy, guest, snapshot, tree))}
+    at = {name: entry.txg for name in (top, *volumes) if (entry := tree.get(names.snapshot(name, snapshot)))}
     return [
         entry
         for entry in tree.snapshots()
-        if entry.txg > at.txg and (entry.dataset in volumes or (entry.dataset == top and entry.mark("snapshot")))
+        if entry.dataset in at and entry.txg > at[entry.dataset] and (entry.dataset != top or entry.mark("snapshot"))
     ]
 
 
