@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from ..guard import client as guard
 from ..handlers import Context, Failure
-from ..vocabulary import CreateDisk, Rejected
+from ..storage.sources import require_source
+from ..vocabulary import CreateDisk
 from . import layout, listing, names, nodes, removal, streams
 from .listing import Entry, Tree
 from .names import IMAGES, NEW
@@ -86,14 +87,7 @@ def _check(request: CreateDisk) -> None:
     if request.format != "zvol":
         raise Failure("unsupported", f"this host keeps disks as volumes of its pool: format must be zvol, or none, "
                       f"not {request.format}")  # fmt: skip
-    if (request.image is None) != (request.version is None):
-        raise Rejected("CreateDisk: image and version belong together")
-    if request.image and request.source_guest:
-        raise Rejected("CreateDisk: either image or source_guest, not both")
-    if request.source_guest == request.guest:
-        raise Rejected("CreateDisk: a guest's disk cannot be its own source")
-    if not request.size and not request.image and not request.source_guest:
-        raise Rejected("CreateDisk: a blank disk needs a size")
+    require_source(request)
 
 
 @contextmanager

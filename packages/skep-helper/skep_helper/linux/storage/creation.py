@@ -11,7 +11,8 @@ from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.storage import content, copying, qcow2, records, tool
 from skep_helper.storage.records import DiskRecord
-from skep_helper.vocabulary import CreateDisk, Rejected
+from skep_helper.storage.sources import require_source
+from skep_helper.vocabulary import CreateDisk
 
 from . import layout
 from .disks import (
@@ -72,14 +73,7 @@ def create_disk(context: Context, request: CreateDisk) -> dict[str, bool]:
 def _check(request: CreateDisk) -> None:
     if request.format == "zvol":
         raise Failure("unsupported", "this host keeps disks as files: format must be qcow2 or raw")
-    if (request.image is None) != (request.version is None):
-        raise Rejected("CreateDisk: image and version belong together")
-    if request.image and request.source_guest:
-        raise Rejected("CreateDisk: either image or source_guest, not both")
-    if request.source_guest == request.guest:
-        raise Rejected("CreateDisk: a guest's disk cannot be its own source")
-    if not request.size and not request.image and not request.source_guest:
-        raise Rejected("CreateDisk: a blank disk needs a size")
+    require_source(request)
 
 
 def _source(context: Context, request: CreateDisk, stack: ExitStack) -> OpenDisk | None:
