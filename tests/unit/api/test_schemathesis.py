@@ -30,6 +30,8 @@ from skepd.model.objects import Guest
 from skepd.platform.sim import SimHost
 from skepd.platform.sim.files import SimFiles
 
+LONGEST_WAIT = 1
+"""Seconds that an answer may be waited for here."""
 checks.load_all_checks()
 CHECKS = [
     checks.CHECKS.get_one(name)
@@ -102,8 +104,17 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
         thread.join(30)
 
 
+def shorten_wait(case: schemathesis.Case) -> None:
+    """An operation may rightly queue behind one that waits for a gate: `?wait=3599` then outlives any client here."""
+    query = case.query or {}
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        if LONGEST_WAIT < int(query["wait"]) <= 3600:
+            query["wait"] = LONGEST_WAIT
+
+
 @schema.parametrize()
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
 def test_every_answer_is_as_documented(case: schemathesis.Case, server: tuple[str, str]) -> None:
     url, token = server
+    shorten_wait(case)
     case.call_and_validate(base_url=url, headers={"Authorization": f"Bearer {token}"}, checks=CHECKS)
