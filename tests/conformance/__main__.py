@@ -1,16 +1,21 @@
-"""The suite on a bare Python 3.11, from the project's folder: `python3.11 -m tests.conformance [WORD]`.
+"""The suite on a bare Python 3.11, from the project's folder: `python3.11 -m tests.conformance [WORD...]`.
 
-Only tests whose name holds WORD are run. Ends with 1 when a test failed. What is tested: see conformance_hosts.
+Only tests whose name holds one of the words are run. Ends with 1 when a test failed. What is tested: see
+conformance_hosts. A test that fails, or is not over after LIMIT seconds, does not keep the others from running: where
+it leaves the helper in no state to go on, another is started. What the helper and the guards logged meanwhile is shown.
 """
 
 from __future__ import annotations
 
 import importlib
 import itertools
+import signal
 import sys
+import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,13 @@ from conformance_hosts import SIM, connected, helper, hosts  # noqa: E402
 from conformance_lab import Lacking, runs_on, variants_of  # noqa: E402
 
 Test = tuple[str, Callable[..., None], dict[str, Any]]
+LIMIT = 1200
+"""Seconds for a test; most take a few, also on a slow machine."""
+_SHOWN = 8000
+
+
+class Late(Exception):
+    """A test that is not over in time. (Not a TimeoutError: that is an OSError, which much is prepared for.)"""
 
 
 def tests() -> Iterator[Test]:
@@ -36,35 +48,123 @@ def tests() -> Iterator[Test]:
                     yield shown, function, dict(zip(known, values, strict=True))
 
 
-def main(word: str = "") -> int:
-    chosen = [test for test in tests() if word in test[0]]
-    failed: list[str] = []
-    skipped: list[str] = []
-    count = 0
-    with ExitStack() as stack:
-        for name in hosts():
-            path = None if name == SIM else stack.enter_context(helper())
+class Bench:
+    """A host, and the helper by which it is reached."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._path: Path | None = None
+        self._held = ExitStack()
+        self._seen: Counter[Path] = Counter()
+
+    def run(self, function: Callable[..., None], arguments: dict[str, Any]) -> None:
+        if self._path is None and self._name != SIM:
+            self._path = self._held.enter_context(helper())
+        self._seen = Counter({path: path.stat().st_size for path in self._logs()})
+        with _limited(LIMIT), connected(self._name, self._path) as host:
+            function(host, **arguments)
+
+    def shows(self) -> str:
+        """What was logged since the test began."""
+        parts = []
+        for path in self._logs():
+            text = path.read_bytes()[self._seen[path] :][-_SHOWN:].decode(errors="replace").strip()
+            parts += [f"--- {path.name}:\n{text}"] if text else []
+        return "\n".join(parts)
+
+    def works(self) -> bool:
+        try:
+            with _limited(LIMIT), connected(self._name, self._path):
+                return True
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+            return False
+
+    def close(self) -> None:
+        self._path = None
+        self._held.close()
+
+    def abandon(self) -> None:
+        """As far as it goes."""
+        try:
+            self.close()
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+
+    def _logs(self) -> list[Path]:
+        """The helper's, those of guards, and of what else runs for guests and networks."""
+        return [] if self._path is None else sorted(self._path.parent.parent.glob("**/*.log"))
+
+
+@contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """Raise Late after so many seconds, and again after so many more: what is to clean up may hang as well."""
+
+    def late(*_: object) -> None:
+        raise Late(f"not over after {seconds} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def carry_out(bench: Bench, function: Callable[..., None], arguments: dict[str, Any]) -> tuple[str, str]:
+    """(passed, skipped or FAILED; why)."""
+    try:
+        bench.run(function, arguments)
+    except Lacking as reason:
+        return "skipped", str(reason)
+    except Exception:
+        why = "\n".join(filter(None, (traceback.format_exc().rstrip(), bench.shows())))
+        if not bench.works():
+            why += "\nthe helper is started anew for the next test"
+            bench.abandon()
+        return "FAILED", why
+    return "passed", ""
+
+
+def main(*words: str) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and tidy up
+    chosen = [test for test in tests() if not words or any(word in test[0] for word in words)]
+    outcomes: list[tuple[str, str, str]] = []
+    for name in hosts():
+        bench = Bench(name)
+        try:
             for shown, function, arguments in chosen:
-                if not runs_on(function, name):
-                    continue
-                count += 1
-                print(f"{name}: {shown}", end=" ... ", flush=True)
-                try:
-                    with connected(name, path) as host:
-                        function(host, **arguments)
-                except Lacking as reason:
-                    print(f"skipped: {reason}")
-                    skipped.append(f"{name}: {shown} ({reason})")
-                except Exception:
-                    print("FAILED")
-                    traceback.print_exc()
-                    failed.append(f"{name}: {shown}")
-                else:
-                    print("passed")
-    print(f"{count} tests on {', '.join(hosts())}: {len(failed)} failed, {len(skipped)} skipped")
-    for word, tests_of_it in (("failed", failed), ("skipped", skipped)):
-        print(*(f"  {word}: {test}" for test in tests_of_it), sep="\n", end="\n" if tests_of_it else "")
-    return 1 if failed or len(skipped) == count else 0
+                if runs_on(function, name):
+                    print(f"{name}: {shown}", end=" ... ", flush=True)
+                    began = time.monotonic()
+                    outcome, why = carry_out(bench, function, arguments)
+                    took = time.monotonic() - began
+                    print(f"{outcome} ({took:.0f} s)", *filter(None, [why]), sep="\n", flush=True)
+                    outcomes.append((f"{name}: {shown}", outcome, why))
+        finally:
+            tidy(bench, name, outcomes)
+    return summary(outcomes)
+
+
+def tidy(bench: Bench, name: str, outcomes: list[tuple[str, str, str]]) -> None:
+    """What is left behind is a failure like any other."""
+    try:
+        bench.close()
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+        outcomes.append((f"{name}: the end of its helper", "FAILED", ""))
+
+
+def summary(outcomes: list[tuple[str, str, str]]) -> int:
+    count = Counter(outcome for _, outcome, _ in outcomes)
+    print(f"{len(outcomes)} tests on {', '.join(hosts())}: {count['FAILED']} failed, {count['skipped']} skipped")
+    files = sorted({test.partition(".")[0] for test, _, _ in outcomes})
+    for file in files:
+        of_it = Counter(outcome for test, outcome, _ in outcomes if test.startswith(f"{file}."))
+        print(f"  {file}:", ", ".join(f"{number} {outcome}" for outcome, number in sorted(of_it.items())))
+    print(*(f"  failed: {test}\n" for test, outcome, _ in outcomes if outcome == "FAILED"), sep="", end="")
+    print(*(f"  skipped: {test} ({why})\n" for test, outcome, why in outcomes if outcome == "skipped"), sep="", end="")
+    return 1 if count["FAILED"] or not count["passed"] else 0
 
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ _POOL = os.environ.get("SKEP_CONFORMANCE_POOL", "")
 _DATASET = os.environ.get("SKEP_CONFORMANCE_DATASET", "")
 
 
+class Unable(Exception):
+    """What the suite needs around a helper cannot be made, or does not go away."""
+
+
 def hosts() -> tuple[str, ...]:
     """The names of the hosts to be tested. Raises SystemExit when the wanted one cannot be."""
     here = platform()
@@ -118,7 +122,7 @@ def _dataset(folder: Path) -> Iterator[str]:
 def _run(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(argv)}: {done.stderr.strip()}")
+        raise Unable(f"{' '.join(argv)}: {done.stderr.strip()}")
 
 
 @contextmanager
@@ -138,7 +142,11 @@ def _serving(folder: Path, dataset: str) -> Iterator[Path]:
         yield path
     finally:
         process.terminate()
-        process.wait(_PATIENCE)
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(_PATIENCE)
 
 
 def _program(folder: Path) -> list[str]:
@@ -168,7 +176,7 @@ def _await_listening(process: subprocess.Popen[bytes], path: Path, log: Path) ->
                 process.wait(0.05)
             except subprocess.TimeoutExpired:
                 continue
-            raise SystemExit(f"skep-helper does not start: {log.read_text(errors='replace').strip()}")
+            raise Unable(f"skep-helper does not start: {log.read_text(errors='replace').strip()}")
         client.hello()
     finally:
         client.close()
