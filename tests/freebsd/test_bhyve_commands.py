@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import re
+import signal
 import struct
 import termios
 from pathlib import Path
 
 import pytest
 from bhyve_transcripts import blocks, commands
-from skep_helper.freebsd.bhyve import jail, line, process
+from skep_helper.freebsd.bhyve import host, jail, line, process
 from skep_helper.freebsd.bhyve.host import find_user
 from skep_helper.freebsd.bhyve.jail import Jail
 from skep_helper.guard.protocol import GuardError
@@ -128,6 +130,40 @@ def test_what_the_kernel_says_of_a_process() -> None:
     for data, pid in ((kinfo(7), 8), (kinfo(7)[:1000], 7), (bytes(1088), 0)):
         with pytest.raises(GuardError):
             process.parse(data, pid)
+
+
+@pytest.mark.parametrize(("number", "gone"), [(errno.ESRCH, True), (errno.ENOMEM, False)])
+def test_only_one_error_of_the_kernel_means_that_a_process_is_gone(
+    number: int, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(process, "_sysctl", fail)
+    if gone:
+        assert process.status(7) is None
+    else:
+        with pytest.raises(GuardError, match="does not tell of process 7: Cannot allocate memory"):
+            process.status(7)
+    assert process.title(7) == ""
+
+
+def test_what_is_done_by_a_process_of_its_own() -> None:
+    host.inside(0, lambda: None)
+
+    def fail() -> None:
+        raise ValueError("no such tap")
+
+    with pytest.raises(GuardError, match=r"^no such tap$"):
+        host.inside(0, fail)
+
+
+def test_a_process_of_its_own_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "PATIENCE", 0.2)
+    with pytest.raises(GuardError, match=r"^not done within"):
+        host.inside(0, signal.pause)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_the_line_is_raw() -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from skep_helper import main, platforms, server
 from skep_helper.freebsd import guests as freebsd_guests
-from skep_helper.guard import protocol, readings, spawning, state
+from skep_helper.guard import client, protocol, readings, spawning, state
+from skep_helper.handlers import Failure
 from skep_helper.linux import guests, storage
 from skep_helper.policy import Policy
 from skep_helper.vocabulary import (
@@ -157,3 +158,12 @@ def test_what_waits_for_a_guard_has_a_process_of_its_own() -> None:
     for module in (guests, freebsd_guests):
         assert {StartGuest, OpenConsole, OpenAgent} <= module.LONG
     assert {RemoveDisk, TrashGuestFolder} <= storage.LONG
+
+
+def test_a_start_that_takes_too_long_is_told_as_one(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = running(policy, "a")
+    monkeypatch.setattr(spawning, "connect", Spawner(2).connect)
+    monkeypatch.setattr(client, "BEGINNING", 0.01)
+    with pytest.raises(Failure) as caught:
+        client.spawn(policy, {"guest": "a"})
+    assert (caught.value.code, folder.log in caught.value.message) == ("timeout", True), caught.value

@@ -20,6 +20,9 @@ from .protocol import GuardError
 
 PATIENCE = 120.0
 """Seconds for an answer. A guard is late only when its VMM is."""
+BEGINNING = 300.0
+"""Seconds for a guard to have its guest started: a jail, taps, and a VMM that makes its devices, each with a limit of
+its own."""
 LEAVING = 10.0
 FROZEN = 60.0
 _SETTLED = ("exists", "missing")
@@ -138,9 +141,13 @@ def spawn(policy: Policy, message: dict[str, Any], descriptors: Sequence[int] = 
     """Have a guard forked, see guard.run; returns the state once the VMM executes."""
     try:
         with _begin(policy, message, descriptors) as connection:
-            return _outcome(connection, PATIENCE)
+            return _outcome(connection, BEGINNING)
     except GuardError as error:
         raise Failure(error.code, f"guest {message['guest']}: {error.message}") from None
+    except TimeoutError:
+        late = f"its guard did not say within {BEGINNING:.0f} s that it runs; it may still come up, so look again"
+        log = state.Folder(str(policy.run), message["guest"]).log
+        raise Failure("timeout", f"guest {message['guest']}: {late} ({log} may say why)") from None
     except OSError as error:
         raise Failure("failed", f"guest {message['guest']}: no guard can be started: {error}") from None
 

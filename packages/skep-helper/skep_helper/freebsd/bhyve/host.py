@@ -9,8 +9,11 @@ import contextlib
 import fcntl
 import os
 import re
+import select
+import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +26,8 @@ from .jail import Jail
 
 PATIENCE = 120.0
 """Seconds for one tool. Giving back a large guest's memory takes seconds, everything else milliseconds."""
+_LOOKS, _PAUSE = 100, 0.05
+"""How often, and how many seconds apart, it is looked whether a process that was killed is gone."""
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _SIOCAIFADDR, _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8044692B, 0xC0206911, 0x80206910
 _IFF_UP = 1
@@ -151,11 +156,29 @@ def inside(number: int, work: Callable[[], None]) -> None:
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        words = stream.read().decode(errors="replace")
-    os.waitpid(pid, 0)
+    try:
+        words = _words(reader, pid)
+    finally:
+        os.close(reader)
     if words:
         raise GuardError("failed", f"in jail {number}: {words}" if number else words)
+
+
+def _words(reader: int, pid: int) -> str:
+    """What a child says until it ends; one that does not end in time is killed, and said to be late."""
+    end, words = time.monotonic() + PATIENCE, b""
+    while select.select([reader], [], [], max(0.0, end - time.monotonic()))[0]:
+        part = os.read(reader, 4096)
+        if not part:
+            os.waitpid(pid, 0)
+            return words.decode(errors="replace")
+        words += part
+    os.kill(pid, signal.SIGKILL)
+    for _ in range(_LOOKS):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return f"not done within {PATIENCE:.0f} s"
+        time.sleep(_PAUSE)
+    return f"not done within {PATIENCE:.0f} s, and process {pid} cannot be killed: see for what it waits (procstat -kk)"
 
 
 def _configure_loopback() -> None:

@@ -42,11 +42,18 @@ class Status(NamedTuple):
 
 
 def status(pid: int) -> Status | None:
-    """What the kernel says of a process; None when there is none, or only a zombie.
+    """What the kernel says of a process; None when there is none, or only a zombie. Raises GuardError when the kernel
+    does not tell: a guest must not be taken for ended because of that.
 
     pid and start together name a process for ever, also across a reboot of the host; a pid alone does not.
     """
-    return parse(_sysctl((*_KERN_PROC, pid)), pid)
+    try:
+        data = _sysctl((*_KERN_PROC, pid))
+    except ProcessLookupError:
+        return None
+    except OSError as error:
+        raise GuardError("failed", f"the kernel does not tell of process {pid}: {error.strerror}") from None
+    return parse(data, pid)
 
 
 def parse(data: bytes, pid: int) -> Status | None:
@@ -69,18 +76,24 @@ def parse(data: bytes, pid: int) -> Status | None:
 
 
 def title(pid: int) -> str:
-    """The arguments of a process as it shows them; empty when there is none. bhyve sets "bhyve: NAME" once all its
-    devices are made, just before its guest runs."""
-    return _sysctl((*_KERN_PROC[:2], _KERN_PROC_ARGS, pid)).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    """The arguments of a process as it shows them; empty when there is none, or none can be read at this moment. bhyve
+    sets "bhyve: NAME" once all its devices are made, just before its guest runs."""
+    try:
+        data = _sysctl((*_KERN_PROC[:2], _KERN_PROC_ARGS, pid))
+    except OSError:
+        return ""
+    return data.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
 
 
 def _sysctl(name: Sequence[int]) -> bytes:
+    """Raises ProcessLookupError for a process that is not there, and other OSErrors."""
     libc = ctypes.CDLL(None, use_errno=True)
     numbers = (ctypes.c_int * len(name))(*name)
     size = ctypes.c_size_t(8192)
     buffer = ctypes.create_string_buffer(size.value)
     if libc.sysctl(numbers, len(name), buffer, ctypes.byref(size), None, ctypes.c_size_t(0)) != 0:
-        return b""
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
     return buffer.raw[: size.value]
 
 
