@@ -307,7 +307,13 @@ class WaitQuery(Request, kw_only=True):
     wait: Wait = 0
 
 
-class ChangeQuery(WaitQuery, kw_only=True):
+class WorkQuery(WaitQuery, kw_only=True):
+    """dry_run: answer with the plan, and do nothing."""
+
+    dry_run: bool = False
+
+
+class ChangeQuery(WorkQuery, kw_only=True):
     """manager: on whose behalf; take_over: change the object although another manager owns it.
 
     file: what errors shall call the text of a definition sent as TOML.

@@ -26,6 +26,10 @@ from skepd.plan.steps import Note, Plan, Step
 ENDED = ("done", "failed", "cancelled", "undone")
 
 
+def _plan(verb: str, ref: Ref) -> Plan:
+    return Plan(steps=(Step(verb=verb, ref=ref, summary=f"{verb} {ref.kind} {ref.name}"),))
+
+
 class FakeEngine:
     """hold: new operations stay running until `finish`. Everything else follows the contract."""
 
@@ -130,6 +134,19 @@ class FakeEngine:
             status["snapshots"] = kept
         self.status[ref] = status
         return self._begin(f"{action} guest {name}", Manager.USER)
+
+    def plan_put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
+        self._check(ref_of(value), manager, etag, take_over)
+        return _plan("define", ref_of(value))
+
+    def plan_delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
+        self.view(ref)
+        self._check(ref, manager, etag, take_over)
+        return _plan("delete", ref)
+
+    def plan_action(self, name: str, action: str, options: dict[str, Any]) -> Plan:
+        self.view(Ref(Kind.GUEST, name))
+        return _plan(action, Ref(Kind.GUEST, name))
 
     def plan_site(self, text: str, file: str) -> Plan:
         try:

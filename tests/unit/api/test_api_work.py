@@ -22,6 +22,30 @@ def test_actions_carry_their_options(running: Running, engine: FakeEngine) -> No
     assert running.request("POST", "/v1/guests/web/actions/stop", {"timout": 5})[0] == 400
 
 
+def test_a_dry_run_answers_with_the_plan_and_does_nothing(running: Running, engine: FakeEngine) -> None:
+    before, guest = dict(engine.objects), "/v1/guests/web"
+    toml = {"Content_Type": "application/toml"}
+    asked = [
+        ("PUT", guest, {"memory": 1 << 30, "manager": "site"}, {}),
+        ("PATCH", guest, b'memory = "1G"', toml),
+        ("DELETE", guest, None, {}),
+        ("POST", f"{guest}/actions/stop", {"timeout": 5}, {}),
+        ("POST", f"{guest}/actions/clone", {"target": "copy"}, {}),
+        ("POST", f"{guest}/snapshots", {"name": "before"}, {}),
+        ("POST", f"{guest}/snapshots/before/rollback", {}, {}),
+        ("DELETE", f"{guest}/snapshots/before", None, {}),
+        ("POST", "/v1/images/small/pull", {"version": "1", "sources": ["http://x"]}, {}),
+    ]
+    for method, path, body, headers in asked:
+        take_over = "&take_over=true" if "/actions" not in path and "/snapshots" not in path else ""
+        status, _, plan = running.request(method, f"{path}?dry_run=true{take_over}", body, **headers)
+        assert (status, len(plan["steps"]), plan["confirm"]) == (200, 1, False), (method, path, plan)
+    assert (engine.objects, engine.actions, engine.work) == (before, [], {})
+    assert running.request("DELETE", "/v1/guests/none?dry_run=true")[0] == 404
+    assert running.request("DELETE", f"{guest}?dry_run=true", If_Match="wrong")[0] == 412
+    assert running.request("POST", "/v1/guests/none/actions/stop?dry_run=true")[0] == 404
+
+
 def test_snapshots(running: Running, engine: FakeEngine) -> None:
     path = "/v1/guests/web/snapshots"
     assert running.request("POST", path, {"name": "before"})[0] == 200

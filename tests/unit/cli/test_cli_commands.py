@@ -51,6 +51,25 @@ def test_a_guest_with_ports_is_made_changed_and_deleted(skep: Cli, tmp_path: Pat
     assert not [ref for ref in engine.objects if "new" in ref.name]
 
 
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (("guest", "set", "web", "--memory", "2G", "--take-over"), "define guest web"),
+        (("guest", "delete", "web", "--take-over"), "delete guest web"),
+        (("guest", "stop", "web"), "stop guest web"),
+        (("network", "create", "wan", "kind=isolated"), "define network wan"),
+        (("snapshot", "create", "web", "before"), "snapshot guest web"),
+        (("disk", "grow", "web", "root", "20G"), "grow guest web"),
+    ],
+)
+def test_a_dry_run_prints_the_plan_and_does_nothing(skep: Cli, words: tuple[str, ...], step: str) -> None:
+    before = dict(skep.api.engine.objects)
+    done = skep(*words, "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0].split(maxsplit=1)[1] == step
+    assert (skep.api.engine.objects, skep.api.engine.work) == (before, {})
+
+
 def test_a_guest_that_cannot_be_completed_goes_again_with_its_ports(skep: Cli) -> None:
     before = dict(skep.api.engine.objects)
     done = skep("guest", "create", "new", "--network", "lan", "--network", "none")

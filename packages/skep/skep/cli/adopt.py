@@ -12,8 +12,8 @@ from .failures import DATA, Failed
 from .options import json_option, sure, wait_option, yes_option
 from .output import as_json as print_json
 from .output import printable
+from .plan import print_plan
 from .session import Session, pass_session
-from .site import print_plan
 from .work import follow
 
 VM_BHYVE = ("adoption", "vm-bhyve")

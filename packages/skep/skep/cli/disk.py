@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .objects import list_command
-from .options import Size, name_argument, wait_option
+from .options import Size, change_options, name_argument
 from .output import size
 from .session import Session, pass_session
 from .work import carry_out
@@ -38,7 +38,7 @@ disk.add_command(
 @name_argument("guests", "guest")
 @click.argument("disk_name", metavar="DISK")
 @click.argument("new_size", metavar="SIZE", type=Size())
-@wait_option
+@change_options
 @pass_session
 def grow(session: Session, guest: str, disk_name: str, new_size: int, wait: bool) -> None:
     """Grow a disk to SIZE (e.g. 20G), also of a running guest. A disk never shrinks."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .objects import change, file_option, list_command, print_one, state
-from .options import Size, json_option, name_argument, sure, take_over_option, wait_option, yes_option
+from .options import Size, change_options, json_option, name_argument, sure, take_over_option, wait_option, yes_option
 from .output import size
 from .session import Session, pass_session
 from .work import carry_out
@@ -81,7 +81,7 @@ def create(
 @click.option("--cpus", type=click.IntRange(1, 256))
 @click.option("--autostart/--no-autostart", default=None, help="Whether it starts with the host.")
 @take_over_option
-@wait_option
+@change_options
 @pass_session
 def set_(
     session: Session,
@@ -111,7 +111,7 @@ def set_(
 @name_argument("guests")
 @take_over_option
 @yes_option
-@wait_option
+@change_options
 @pass_session
 def delete(session: Session, name: str, take_over: bool, yes: bool, wait: bool) -> None:
     """Delete a guest with its disks, snapshots and ports."""
@@ -124,7 +124,7 @@ def delete(session: Session, name: str, take_over: bool, yes: bool, wait: bool) 
 def _act(verb: str, text: str) -> None:
     @guest.command(verb, help=text)
     @name_argument("guests")
-    @wait_option
+    @change_options
     @pass_session
     def act(session: Session, name: str, wait: bool) -> None:
         carry_out(session, "POST", ("guests", name, "actions", verb), {}, wait=wait)
@@ -140,7 +140,7 @@ def _stop(verb: str, text: str) -> None:
     @name_argument("guests")
     @click.option("--timeout", type=click.IntRange(0, 86_400), metavar="SECONDS", help="Of the orderly shutdown.")
     @click.option("--force/--no-force", default=True, help="End it when that time is over (the default).")
-    @wait_option
+    @change_options
     @pass_session
     def stop(session: Session, name: str, timeout: int | None, force: bool, wait: bool) -> None:
         body = {"timeout": timeout, "force": force}
@@ -154,7 +154,7 @@ _stop("restart", "Stop a guest and start it again, with its present definition."
 @guest.command()
 @name_argument("guests")
 @yes_option
-@wait_option
+@change_options
 @pass_session
 def reset(session: Session, name: str, yes: bool, wait: bool) -> None:
     """Reset a guest at once, like its reset button: what it has not written is lost."""
@@ -166,7 +166,7 @@ def reset(session: Session, name: str, yes: bool, wait: bool) -> None:
 @guest.command()
 @name_argument("guests")
 @click.argument("target")
-@wait_option
+@change_options
 @pass_session
 def clone(session: Session, name: str, target: str, wait: bool) -> None:
     """Copy a stopped guest."""

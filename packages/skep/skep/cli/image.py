@@ -11,7 +11,7 @@ import click
 
 from .failures import CANNOT_CREATE, DATA, Failed
 from .objects import list_command, show_command, state
-from .options import name_argument, sure, take_over_option, wait_option, yes_option
+from .options import change_options, name_argument, sure, take_over_option, yes_option
 from .output import size
 from .session import Session, pass_session
 from .work import carry_out
@@ -47,7 +47,7 @@ image.add_command(show_command("images"))
 @image.command()
 @click.argument("name", metavar="NAME:VERSION")
 @click.argument("sources", nargs=-1, required=True, metavar="URL...")
-@wait_option
+@change_options
 @pass_session
 def pull(session: Session, name: str, sources: tuple[str, ...], wait: bool) -> None:
     """Fetch an image from the first URL that has it, and verify it. A URL is a folder of published images."""
@@ -62,7 +62,7 @@ def pull(session: Session, name: str, sources: tuple[str, ...], wait: bool) -> N
 @name_argument("images")
 @take_over_option
 @yes_option
-@wait_option
+@change_options
 @pass_session
 def remove(session: Session, name: str, take_over: bool, yes: bool, wait: bool) -> None:
     """Remove an image from the host; disks must not be based on it."""

@@ -11,7 +11,7 @@ import click
 from skep.client import path
 
 from .failures import COMMAND_LINE
-from .options import json_option, name_argument, sure, take_over_option, wait_option, yes_option
+from .options import change_options, json_option, name_argument, sure, take_over_option, yes_option
 from .output import as_json, record, table
 from .session import Session, pass_session
 from .settings_text import TOML, definition, text_of
@@ -69,7 +69,7 @@ def create_command(plural: str, kind: str, example: str) -> click.Command:
     @click.argument("name")
     @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
     @file_option
-    @wait_option
+    @change_options
     @pass_session
     def create(session: Session, name: str, settings: tuple[str, ...], file: Path | None, wait: bool) -> None:
         body, headers, source = definition(settings, file)
@@ -85,7 +85,7 @@ def set_command(plural: str, kind: str) -> click.Command:
     @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
     @file_option
     @take_over_option
-    @wait_option
+    @change_options
     @pass_session
     def set_(
         session: Session, name: str, settings: tuple[str, ...], file: Path | None, take_over: bool, wait: bool
@@ -116,7 +116,7 @@ def delete_command(plural: str, kind: str) -> click.Command:
     @name_argument(plural)
     @take_over_option
     @yes_option
-    @wait_option
+    @change_options
     @pass_session
     def delete(session: Session, name: str, take_over: bool, yes: bool, wait: bool) -> None:
         session.get(plural, name)  # a wrong name is told before anybody is asked

@@ -17,6 +17,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the server gave it.")
 wait_option = click.option("--wait/--no-wait", default=True, help="Wait until the work has ended (the default).")
+DRY_RUN = "skep.dry-run"
+
+
+def _note_dry_run(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    ctx.meta[DRY_RUN] = value
+
+
+_dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_note_dry_run,
+    help="Print what it would do, and do nothing.",
+)
+
+
+def change_options(command: F) -> F:
+    """The options of a command whose work can be planned first: --wait, --dry-run."""
+    return _dry_run_option(wait_option(command))
+
+
+def is_dry_run() -> bool:
+    """Whether this command shall only say what it would do."""
+    return bool(click.get_current_context().meta.get(DRY_RUN))
+
+
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 take_over_option = click.option("--take-over", is_flag=True, help="Also if another manager owns it.")
 
@@ -43,7 +70,7 @@ def completion_session(ctx: click.Context) -> Session:
 
 def sure(question: str, yes: bool) -> None:
     """Ask before something that cannot be brought back. Raises Failed when nobody can be asked, or says no."""
-    if yes:
+    if yes or is_dry_run():
         return
     if not sys.stdin.isatty():
         raise Failed(f"{question} Nobody is there to ask; say --yes", NO_PERMISSION)

@@ -13,11 +13,10 @@ from skep.client import path
 from .failures import DATA, UNAVAILABLE, Failed
 from .options import json_option, sure, wait_option, yes_option
 from .output import as_json as print_json
-from .output import printable
+from .plan import count, print_plan
 from .session import Session, pass_session
 from .work import follow
 
-SIGNS = {"create": "+", "delete": "-", "remove": "-"}
 file_argument = click.argument("file", type=click.Path(allow_dash=True, path_type=Path))
 
 
@@ -58,7 +57,7 @@ def apply(session: Session, file: Path, restart: bool, confirm: bool, yes: bool,
     refusing = [note for note in found["notes"] if note["refuses"]]
     if found["steps"] and not refusing and not yes:
         print_plan(found)
-        sure(f"This carries out {_count(found)} on the host.", yes)
+        sure(f"This carries out {count(found)} on the host.", yes)
     answer = session.client.request("POST", path("apply"), {**request, "restart": restart})
     if not found["steps"] and not refusing:
         print_plan(found)
@@ -73,20 +72,3 @@ def export(session: Session) -> None:
     if not text:
         raise Failed("the server gave nothing; is something defined on it?", UNAVAILABLE)
     click.echo(text.decode(), nl=False)
-
-
-def print_plan(found: dict[str, Any]) -> None:
-    for step in found["steps"]:
-        click.echo(f"  {SIGNS.get(step['verb'], '~')} {printable(step['summary'])}")
-    for note in found["notes"]:
-        ref = f"{note['ref']}: " if note["ref"] else ""
-        click.echo(f"  {'!' if note['refuses'] else '*'} {ref}{printable(note['text'])}")
-    if not found["steps"]:
-        click.echo("nothing to do: the host is as the definition says")
-        return
-    click.echo(_count(found) + ("; must be confirmed within two minutes" if found["confirm"] else ""))
-
-
-def _count(found: dict[str, Any]) -> str:
-    number = len(found["steps"])
-    return f"{number} step" if number == 1 else f"{number} steps"

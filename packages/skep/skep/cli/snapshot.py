@@ -7,7 +7,7 @@ import time
 import click
 
 from .objects import print_list
-from .options import json_option, name_argument, sure, wait_option, yes_option
+from .options import change_options, json_option, name_argument, sure, yes_option
 from .output import moment
 from .session import Session, pass_session
 from .work import carry_out
@@ -33,7 +33,7 @@ def list_(session: Session, guest: str, as_json: bool) -> None:
 @name_argument("guests", "guest")
 @click.argument("name", required=False)
 @click.option("--quiesce/--no-quiesce", default=True, help="Freeze the file systems if the guest has an agent.")
-@wait_option
+@change_options
 @pass_session
 def create(session: Session, guest: str, name: str | None, quiesce: bool, wait: bool) -> None:
     """Snapshot a guest, running or not. Without NAME it is called after the time."""
@@ -46,7 +46,7 @@ def create(session: Session, guest: str, name: str | None, quiesce: bool, wait: 
 @click.argument("name")
 @click.option("--start", is_flag=True, help="Start the guest afterwards.")
 @yes_option
-@wait_option
+@change_options
 @pass_session
 def rollback(session: Session, guest: str, name: str, start: bool, yes: bool, wait: bool) -> None:
     """Bring a guest's disks and UEFI variables back to a snapshot. Its definition stays."""
@@ -59,7 +59,7 @@ def rollback(session: Session, guest: str, name: str, start: bool, yes: bool, wa
 @name_argument("guests", "guest")
 @click.argument("name")
 @yes_option
-@wait_option
+@change_options
 @pass_session
 def delete(session: Session, guest: str, name: str, yes: bool, wait: bool) -> None:
     """Delete a snapshot. The guest itself stays as it is."""

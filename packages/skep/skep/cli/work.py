@@ -13,7 +13,9 @@ from skep.client import UNENDED, path
 from skep.errors import Unreachable
 
 from .failures import INTERRUPTED, SOFTWARE, TRY_AGAIN, Failed
+from .options import is_dry_run
 from .output import duration, printable, size
+from .plan import print_plan
 from .session import Session
 
 PATIENCE = 60.0
@@ -22,8 +24,15 @@ BAR = 24
 
 
 def carry_out(session: Session, method: str, words: tuple[str, ...], body: Any = None, **options: Any) -> None:
-    """Send a request that answers with an operation, and follow it. wait, headers, query: see the options."""
+    """Send a request that answers with an operation, and follow it; with --dry-run print its plan instead.
+
+    wait, headers, query: see the options.
+    """
     wait = options.pop("wait", True)
+    if is_dry_run():
+        options["query"] = {**(options.get("query") or {}), "dry_run": True}
+        print_plan(session.client.request(method, path(*words), body, **options).json())
+        return
     answer = session.client.request(method, path(*words), body, **options)
     follow(session, answer.json(), wait=wait)
 

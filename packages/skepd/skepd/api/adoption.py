@@ -8,6 +8,7 @@ from skepd.adoption.guests import Choices, Converted
 from skepd.engine.contract import Operation
 from skepd.model.definitions import render_object
 from skepd.model.profiles import PROFILES
+from skepd.plan.steps import Plan
 
 from .problems import ApiError
 from .route import Answer, Call
@@ -33,8 +34,8 @@ def adopt(call: Call) -> Operation:
     return call.engine.adopt(request.names, _choices(request))
 
 
-def plan_return(call: Call) -> Answer:
-    return Answer(plan_to_wire(call.engine.plan_return(call.body_as(wire.ReturnRequest).names)))
+def plan_return(call: Call) -> Plan:
+    return call.engine.plan_return(call.body_as(wire.ReturnRequest).names)
 
 
 def give_back(call: Call) -> Operation:

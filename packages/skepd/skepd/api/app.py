@@ -19,8 +19,9 @@ from starlette.routing import Route as StarletteRoute
 
 from skepd.engine.contract import Engine, Operation
 from skepd.model.desired import KIND_OF
+from skepd.plan.steps import Plan
 
-from . import decode, objects, streams
+from . import decode, objects, site, streams
 from .authorise import Authoriser, require
 from .problems import ApiError, response, translate
 from .route import Answer, Call, Route
@@ -85,6 +86,8 @@ async def _answer(service: Service, route: Route, request: Request) -> Response:
     )
     assert route.handler is not None
     result = await service.workers.call(route.handler, call)
+    if isinstance(result, Plan):
+        result = Answer(site.plan_to_wire(result))
     if isinstance(result, Operation) or isinstance(result.content, Operation):
         return await _operation(service, request, query, result)
     content = result.content

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from skep.wire import NewSnapshot, RollbackOptions, SerialQuery, Snapshot
+from skep.wire import NewSnapshot, RollbackOptions, SerialQuery, Snapshot, WorkQuery
 
 from skepd.engine.contract import Operation, View
 from skepd.model.names import Kind, Ref
+from skepd.plan.steps import Plan
 
 from .problems import ApiError
 from .route import Answer, Call, Handler
@@ -17,12 +18,17 @@ from .route import Answer, Call, Handler
 def action(verb: str) -> Handler:
     """An action whose options are the body, as they stand; options left out or null are not passed on."""
 
-    def act(call: Call) -> Operation:
+    def act(call: Call) -> Operation | Plan:
         options: dict[str, Any] = msgspec.to_builtins(call.body)
         given = {key: value for key, value in options.items() if value is not None}
-        return call.engine.guest_action(call.name, verb, given)
+        return _act(call, verb, given)
 
     return act
+
+
+def _act(call: Call, verb: str, options: dict[str, Any]) -> Operation | Plan:
+    act = call.engine.plan_action if call.query_as(WorkQuery).dry_run else call.engine.guest_action
+    return act(call.name, verb, options)
 
 
 def snapshots(call: Call) -> Answer:
@@ -36,19 +42,19 @@ def snapshot(call: Call) -> Answer:
     raise ApiError(404, f"guest {call.name} has no snapshot {call.params['snapshot']!r}")
 
 
-def create_snapshot(call: Call) -> Operation:
+def create_snapshot(call: Call) -> Operation | Plan:
     wanted = call.body_as(NewSnapshot)
     options = {"snapshot": wanted.name, "quiesce": wanted.quiesce}
-    return call.engine.guest_action(call.name, "snapshot", options)
+    return _act(call, "snapshot", options)
 
 
-def roll_back(call: Call) -> Operation:
+def roll_back(call: Call) -> Operation | Plan:
     options = {"snapshot": call.params["snapshot"], "start": call.body_as(RollbackOptions).start}
-    return call.engine.guest_action(call.name, "rollback", options)
+    return _act(call, "rollback", options)
 
 
-def remove_snapshot(call: Call) -> Operation:
-    return call.engine.guest_action(call.name, "remove-snapshot", {"snapshot": call.params["snapshot"]})
+def remove_snapshot(call: Call) -> Operation | Plan:
+    return _act(call, "remove-snapshot", {"snapshot": call.params["snapshot"]})
 
 
 def serial(call: Call) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ from skep.wire import ChangeQuery, GuestDisk, PullRequest
 from skepd.engine.contract import Conflict, Operation, Unknown, View
 from skepd.model import definitions
 from skepd.model.names import Kind, Manager, Ref
+from skepd.model.objects import Image
 from skepd.model.schema import Source
+from skepd.plan.steps import Plan
 
 from . import decode
 from .problems import ApiError
@@ -71,11 +74,11 @@ def getter(kind: Kind) -> Handler:
 
 
 def putter(kind: Kind) -> Handler:
-    def put(call: Call) -> Operation:
+    def put(call: Call) -> Operation | Plan:
         query, ref = call.query_as(ChangeQuery), Ref(kind, call.name)
         etag = precondition(call, ref)
         try:
-            return call.engine.put(call.body, manager=Manager(query.manager), etag=etag, take_over=query.take_over)
+            return _put(call)(call.body, manager=Manager(query.manager), etag=etag, take_over=query.take_over)
         except Conflict as error:
             raise _conflict(call, ref, etag, error) from error
 
@@ -85,7 +88,7 @@ def putter(kind: Kind) -> Handler:
 def patcher(kind: Kind) -> Handler:
     """Keys of the definition that change; tables are merged, everything else is replaced."""
 
-    def patch(call: Call) -> Operation:
+    def patch(call: Call) -> Operation | Plan:
         query, ref = call.query_as(ChangeQuery), Ref(kind, call.name)
         view = call.engine.view(ref)
         precondition(call, ref)
@@ -94,7 +97,7 @@ def patcher(kind: Kind) -> Handler:
         named = {**merged, "name": call.name, "manager": query.manager}
         value = definitions.object_from_data(kind, named, source)
         try:
-            return call.engine.put(value, manager=Manager(query.manager), etag=view.etag, take_over=query.take_over)
+            return _put(call)(value, manager=Manager(query.manager), etag=view.etag, take_over=query.take_over)
         except Conflict as error:
             raise _conflict(call, ref, view.etag, error) from error
 
@@ -102,15 +105,20 @@ def patcher(kind: Kind) -> Handler:
 
 
 def deleter(kind: Kind) -> Handler:
-    def delete(call: Call) -> Operation:
+    def delete(call: Call) -> Operation | Plan:
         query, ref = call.query_as(ChangeQuery), Ref(kind, call.name)
         etag = precondition(call, ref)
+        delete_ = call.engine.plan_delete if query.dry_run else call.engine.delete
         try:
-            return call.engine.delete(ref, manager=Manager(query.manager), etag=etag, take_over=query.take_over)
+            return delete_(ref, manager=Manager(query.manager), etag=etag, take_over=query.take_over)
         except Conflict as error:
             raise _conflict(call, ref, etag, error) from error
 
     return delete
+
+
+def _put(call: Call) -> Callable[..., Operation | Plan]:
+    return call.engine.plan_put if call.query_as(ChangeQuery).dry_run else call.engine.put
 
 
 def precondition(call: Call, ref: Ref) -> str | None:
@@ -131,9 +139,12 @@ def precondition(call: Call, ref: Ref) -> str | None:
     return current
 
 
-def pull_image(call: Call) -> Operation:
-    request = call.body_as(PullRequest)
-    manager = Manager(call.query_as(ChangeQuery).manager)
+def pull_image(call: Call) -> Operation | Plan:
+    request, query = call.body_as(PullRequest), call.query_as(ChangeQuery)
+    manager = Manager(query.manager)
+    if query.dry_run:
+        image = Image(name=call.name, version=request.version, sources=request.sources, manager=manager)
+        return call.engine.plan_put(image, manager=manager)
     return call.engine.pull_image(call.name, request.version, request.sources, manager=manager)
 
 

@@ -130,6 +130,12 @@ def _responses(route: Route) -> dict[str, Any]:
             responses[str(route.status)] = {"description": "Done."}
         return dict(sorted(responses.items()))
     success = {"description": "Done.", "content": _content(route)}
+    if issubclass(route.query, wire.WorkQuery):
+        choices = [{"$ref": REFERENCE.format(name=name)} for name in ("Operation", "Plan")]
+        success = {
+            "description": "Done, or with dry_run planned.",
+            "content": {route.media: {"schema": {"oneOf": choices}}},
+        }
     if route.answer is wire.Operation and not route.many and route.method != "GET":
         location = {"Location": {"description": "Where the operation is.", "schema": {"type": "string"}}}
         responses["202"] = {"description": "Under way.", "headers": location, "content": _content(route)}

@@ -10,6 +10,7 @@ from skep.wire import NoQuery, Role
 from starlette.datastructures import Headers
 
 from skepd.engine.contract import Engine, Operation
+from skepd.plan.steps import Plan
 
 from .authorise import Caller
 from .tokens import TokenStore
@@ -51,8 +52,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Call], "Answer | Operation"]
-"""Runs in a thread. An Operation becomes 202 with its Location, or 200 once it has ended (`?wait=`)."""
+Handler = Callable[[Call], "Answer | Operation | Plan"]
+"""Runs in a thread. An Operation becomes 202 with its Location, or 200 once it has ended (`?wait=`); a Plan is 200."""
 
 
 @dataclass(frozen=True, kw_only=True)

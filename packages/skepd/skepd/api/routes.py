@@ -94,7 +94,7 @@ def _action(verb: str, summary: str, options: type) -> Route:
         summary=summary,
         role="operator",
         body=options,
-        query=wire.WaitQuery,
+        query=wire.WorkQuery,
         answer=wire.Operation,
         handler=guests.action(verb),
     )
@@ -180,7 +180,7 @@ GUESTS = (
     ),
     Route(
         method="POST", path="/v1/guests/{name}/snapshots", summary="Snapshot all disks of a guest at one instant.",
-        role="operator", body=wire.NewSnapshot, query=wire.WaitQuery, answer=wire.Operation,
+        role="operator", body=wire.NewSnapshot, query=wire.WorkQuery, answer=wire.Operation,
         handler=guests.create_snapshot,
     ),
     Route(
@@ -189,12 +189,12 @@ GUESTS = (
     ),
     Route(
         method="DELETE", path="/v1/guests/{name}/snapshots/{snapshot}", summary="Remove a snapshot.", role="operator",
-        query=wire.WaitQuery, answer=wire.Operation, handler=guests.remove_snapshot,
+        query=wire.WorkQuery, answer=wire.Operation, handler=guests.remove_snapshot,
     ),
     Route(
         method="POST", path="/v1/guests/{name}/snapshots/{snapshot}/rollback", role="operator",
         summary="Bring a guest's disks and UEFI variables back to a snapshot.", body=wire.RollbackOptions,
-        query=wire.WaitQuery, answer=wire.Operation, handler=guests.roll_back,
+        query=wire.WorkQuery, answer=wire.Operation, handler=guests.roll_back,
     ),
     Route(
         method="POST", path="/v1/images/{name}/pull", summary="Fetch and verify an image.", role="admin",

@@ -27,9 +27,9 @@ def doctor(call: Call) -> Answer:
     return Answer(call.engine.doctor())
 
 
-def plan(call: Call) -> Answer:
+def plan(call: Call) -> Plan:
     request = call.body_as(wire.SiteText)
-    return Answer(plan_to_wire(call.engine.plan_site(request.text, request.file)))
+    return call.engine.plan_site(request.text, request.file)
 
 
 def prepare(call: Call) -> Answer:

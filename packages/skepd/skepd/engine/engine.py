@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,36 +16,32 @@ from skepd.adoption.guests import Choices
 from skepd.files import Files
 from skepd.host import Host, HostError
 from skepd.model.checks import check
-from skepd.model.definitions import validate
 from skepd.model.desired import Desired, ref_of
-from skepd.model.errors import DefinitionErrors, nearest
+from skepd.model.errors import DefinitionErrors
 from skepd.model.facts import HostFacts
 from skepd.model.names import Kind, Manager, Ref
-from skepd.model.objects import Guest, Image, Object
+from skepd.model.objects import Image, Object
 from skepd.model.site import HostPart, HostSettings, Site
 from skepd.model.site_checks import check_platform
 from skepd.model.site_reader import parse_site
 from skepd.model.site_writer import render_site
-from skepd.plan.cache import Cache
 from skepd.plan.needs import Need
 from skepd.plan.observed import READINGS, Observed
 from skepd.plan.options import PlanOptions
-from skepd.plan.planner import plan
 from skepd.plan.steps import Note, Plan
 from skepd.platform.preparing import prepare
 
 from . import adopting, carrying, health, host_view
-from .actions import Actions
-from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, Unknown, View
+from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, View
 from .events import Events
 from .index import Index
 from .live import Planned
 from .operations import Operations, Planner
-from .ownership import check_owner, with_site, without_guest
+from .ownership import with_site
+from .planning import Planning, Wish
 from .quiet import quieten
-from .references import needed
 from .status import ALIVE, Status
-from .store import PARTS, Store, amended, changes, including, without
+from .store import PARTS, Store, without
 from .watch import Watch
 from .work import Pull
 
@@ -84,10 +79,7 @@ class Engine:
         self._store = Store(settings.files, settings.state, settings.pool_guests)
         self._index = Index(settings.index, settings.clock)
         self._events = Events(self._index, settings.clock)
-        self._cache = Cache()
         self._started = settings.clock()
-        # plan's cache is one per host and not thread-safe; readers and operations plan one after the other.
-        self._planning = threading.RLock()
         self._operations = Operations(
             carrying.Settings(
                 files=settings.files,
@@ -105,6 +97,7 @@ class Engine:
             self._index,
             self._events,
         )
+        self._planning = Planning(self._store, self._operations, self.observe, self._facts)
         self._store.listen(lambda ref, exists: self._events.emit("object.changed", ref, exists=exists))
         self._watch = Watch(self._host, self._events, self._operations, self._repair_plan)
 
@@ -158,8 +151,8 @@ class Engine:
 
     def views(self, kind: str) -> list[View]:
         desired, observed = self._store.desired, self.observe()
-        with self._planning:
-            status = Status(desired, observed, self._cache)
+        with self._planning.lock:
+            status = Status(desired, observed, self._planning.cache)
             part: dict[str, Object] = getattr(desired, PARTS[Kind(kind)])
             return [
                 View(object=value, etag=self._store.etag(value), status=status.of(value))
@@ -167,66 +160,46 @@ class Engine:
             ]
 
     def view(self, ref: Ref) -> View:
-        value, observed = self._object(ref), self.observe()
-        with self._planning:
-            status = Status(self._store.desired, observed, self._cache).of(value)
+        value, observed = self._planning.object(ref), self.observe()
+        with self._planning.lock:
+            status = Status(self._store.desired, observed, self._planning.cache).of(value)
         return View(object=value, etag=self._store.etag(value), status=status)
-
-    def _object(self, ref: Ref) -> Object:
-        part: dict[str, Object] = getattr(self._store.desired, PARTS[ref.kind])
-        if ref.name not in part:
-            hint = nearest(ref.name, part)
-            raise Unknown(f"there is no {ref.kind.value} {ref.name!r}" + (f": {hint}" if hint else ""))
-        return part[ref.name]
 
     # --- changing -------------------------------------------------------------------------------------------------
 
     def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
-        value = validate(replace(value, manager=manager))
-        ref = ref_of(value)
-
-        def change(before: Desired) -> Desired:
-            self._precondition(before, ref, manager, etag, take_over)
-            return including(before, value)
-
-        words = "change" if etag not in (None, "*") or self._exists(ref) else "create"
-        return self._submit(f"{words} {ref.kind.value} {ref.name}", manager, self._planner(change), {ref})
+        return self._submit(self._planning.putting(value, manager, etag, take_over))
 
     def delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
-        self._object(ref)
-
-        def change(before: Desired) -> Desired:
-            self._precondition(before, ref, manager, etag, take_over)
-            return without_guest(before, ref.name) if ref.kind is Kind.GUEST else without(before, ref)
-
-        return self._submit(f"delete {ref.kind.value} {ref.name}", manager, self._planner(change), {ref})
+        return self._submit(self._planning.deleting(ref, manager, etag, take_over))
 
     def guest_action(self, name: str, action: str, options: dict[str, Any]) -> Operation:
-        ref = Ref(Kind.GUEST, name)
-        manager = self._object(ref).manager
+        return self._submit(self._planning.acting(name, action, options))
 
-        def make() -> Planned:
-            before = after = self._store.desired
+    def plan_put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
+        return self._planning.rehearse(self._planning.putting(value, manager, etag, take_over).planner)
 
-            def plans(wanted: Desired, observed: Observed, plan_options: PlanOptions) -> Plan:
-                nonlocal after
-                after = wanted
-                self._verify(before, after)
-                return self._make_plan(before, after, observed, plan_options)
+    def plan_delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
+        return self._planning.rehearse(self._planning.deleting(ref, manager, etag, take_over).planner)
 
-            return self._planned(before, after, Actions(before, self.observe(), plans).of(name, action, options))
-
-        refs = {ref, Ref(Kind.GUEST, options["target"])} if "target" in options else {ref}
-        return self._submit(f"{action} guest {name}", manager, make, refs)
+    def plan_action(self, name: str, action: str, options: dict[str, Any]) -> Plan:
+        return self._planning.rehearse(self._planning.acting(name, action, options).planner)
 
     def pull_image(self, name: str, version: str, sources: tuple[str, ...], *, manager: Manager) -> Operation:
         return self.put(Image(name=name, version=version, sources=sources, manager=manager), manager=manager)
+
+    def _submit(self, wish: Wish) -> Operation:
+        self._planning.rehearse(wish.planner)
+        return self._operations.submit(*wish)
+
+    def _repair_plan(self) -> Planned:
+        return self._planning.planner(lambda before: before)()
 
     # --- the site -------------------------------------------------------------------------------------------------
 
     def plan_site(self, text: str, file: str) -> Plan:
         site = self._site(text, file)
-        found = self._planner(lambda before: with_site(before, site.desired))().plan
+        found = self._planning.planner(lambda before: with_site(before, site.desired))().plan
         return replace(found, notes=(*_not_built(site), *found.notes))
 
     def apply_site(self, text: str, file: str, *, restart: bool = False) -> Operation:
@@ -235,8 +208,8 @@ class Engine:
         if unbuilt:
             raise Refused("; ".join(note.text for note in unbuilt) + ": remove these sections to apply the rest")
 
-        make = self._planner(lambda before: with_site(before, site.desired), PlanOptions(restart=restart))
-        self._refuse(make)
+        make = self._planning.planner(lambda before: with_site(before, site.desired), PlanOptions(restart=restart))
+        self._planning.rehearse(make)
         owned = (value for value in self._store.desired if value.manager is Manager.SITE)
         intent = frozenset(ref_of(value) for value in (*site.desired, *owned))
         return self._operations.submit(f"apply {file}", Manager.SITE, lambda: replace(make(), site=text), intent)
@@ -281,7 +254,7 @@ class Engine:
         return self._operations.submit("take everything down", Manager.SITE, self._quiet, everything)
 
     def _quiet(self) -> Planned:
-        found = self._planner(lambda before: Desired())()
+        found = self._planning.planner(lambda before: Desired())()
         return replace(found, plan=quieten(found.plan))
 
     # --- guests of vm-bhyve ---------------------------------------------------------------------------------------
@@ -296,7 +269,8 @@ class Engine:
         guests = ", ".join(one.name for one in found.possible)
         refs = {ref_of(value) for one in found.possible for value in (one.guest, *one.ports) if value is not None}
         refs |= {ref_of(network) for network in found.networks}
-        return self._submit(f"adopt {guests} from vm-bhyve", Manager.USER, self._adoption(found), refs)
+        title = f"adopt {guests} from vm-bhyve"
+        return self._submit(Wish(title, Manager.USER, self._adoption(found), frozenset(refs)))
 
     def plan_return(self, names: tuple[str, ...]) -> Plan:
         return self._return(names)().plan
@@ -305,7 +279,8 @@ class Engine:
         after, options = adopting.giving_back(self._store.desired, self.observe(), names)
         refs = {ref_of(value) for value in self._store.desired if value not in tuple(after)}
         words = ", ".join(sorted(options.give_back))
-        return self._submit(f"give {words} back to vm-bhyve", Manager.USER, self._return(names), refs)
+        title = f"give {words} back to vm-bhyve"
+        return self._submit(Wish(title, Manager.USER, self._return(names), frozenset(refs)))
 
     def _find_foreign(self, names: tuple[str, ...], choices: Choices) -> Adoption:
         try:
@@ -315,19 +290,10 @@ class Engine:
         return adopting.find(reading, self._store.desired, self.observe(), names, choices)
 
     def _adoption(self, found: Adoption) -> Planner:
-        return self._with_options(lambda before: adopting.taking(before, found))
+        return self._planning.with_options(lambda before: adopting.taking(before, found))
 
     def _return(self, names: tuple[str, ...]) -> Planner:
-        return self._with_options(lambda before: adopting.giving_back(before, self.observe(), names))
-
-    def _with_options(self, change: Callable[[Desired], tuple[Desired, PlanOptions]]) -> Planner:
-        def make() -> Planned:
-            before = self._store.desired
-            after, options = change(before)
-            self._verify(before, after)
-            return self._planned(before, after, self._make_plan(before, after, self.observe(), options))
-
-        return make
+        return self._planning.with_options(lambda before: adopting.giving_back(before, self.observe(), names))
 
     # --- operations and events ------------------------------------------------------------------------------------
 
@@ -352,7 +318,7 @@ class Engine:
     # --- consoles -------------------------------------------------------------------------------------------------
 
     def open_console(self, guest: str, *, writer: bool, take: bool) -> int:
-        self._object(Ref(Kind.GUEST, guest))
+        self._planning.object(Ref(Kind.GUEST, guest))
         try:
             _, descriptor = self._host.open(OpenConsole(guest=guest, writer=writer, take=take))
         except HostError as error:
@@ -360,7 +326,7 @@ class Engine:
         return descriptor
 
     def open_screen(self, guest: str) -> int:
-        self._object(Ref(Kind.GUEST, guest))
+        self._planning.object(Ref(Kind.GUEST, guest))
         try:
             _, descriptor = self._host.open(OpenScreen(guest=guest))
         except HostError as error:
@@ -368,81 +334,9 @@ class Engine:
         return descriptor
 
     def console_history(self, guest: str, offset: int, length: int) -> tuple[int, bytes]:
-        self._object(Ref(Kind.GUEST, guest))
+        self._planning.object(Ref(Kind.GUEST, guest))
         (answer,) = self._host.perform((ReadConsole(guest=guest, offset=offset, length=length),))
         return int(answer["offset"]), base64.b64decode(answer["data"])
-
-    # --- plans ----------------------------------------------------------------------------------------------------
-
-    def _planner(self, change: Callable[[Desired], Desired], options: PlanOptions | None = None) -> Planner:
-        """Plans from the definitions as they are when it is called to change(them). Raises what change raises."""
-        options = options or PlanOptions()
-
-        def make() -> Planned:
-            # One reading of the store for both sides: a change of somebody else in between would be taken back.
-            before = self._store.desired
-            after = change(before)
-            self._verify(before, after)
-            # A guest that is defined anew because its file is broken finds its own folder there.
-            broken = {ref.name for ref in self._store.broken if ref.kind is Kind.GUEST and ref.name in after.guests}
-            adopting = replace(options, adopt=options.adopt | broken) if broken else options
-            return self._planned(before, after, self._make_plan(before, after, self.observe(), adopting))
-
-        return make
-
-    def _make_plan(self, before: Desired, after: Desired, observed: Observed, options: PlanOptions) -> Plan:
-        with self._planning:
-            return plan(before, after, observed, self._facts, options, cache=self._cache)
-
-    def _repair_plan(self) -> Planned:
-        return self._planner(lambda before: before)()
-
-    def _submit(self, title: str, manager: Manager, planner: Planner, refs: set[Ref]) -> Operation:
-        self._refuse(planner)
-        return self._operations.submit(title, manager, planner, frozenset(refs))
-
-    def _refuse(self, planner: Planner) -> None:
-        """Plan once now, so that what cannot be done is refused at once and not by an operation. What stands against
-        it because of an operation under way is looked at again when that has ended."""
-        notes = [note for note in planner().plan.notes if note.refuses]
-        refused = [note.text for note in notes if note.ref is None or not self._operations.holds(note.ref)]
-        if refused:
-            raise Refused("; ".join(refused))
-
-    @staticmethod
-    def _planned(before: Desired, after: Desired, found: Plan) -> Planned:
-        needs = needed(after, {step.ref for step in found.steps})
-        return Planned(plan=found, needs=needs, changes=changes(before, after))
-
-    def _verify(self, before: Desired, after: Desired) -> None:
-        """Raises DefinitionErrors for what a change would break, now or when operations under way have ended.
-
-        What was broken before is not its fault.
-        """
-        made = [(ref, new) for ref, old, new in changes(before, after) if not _only_power(old, new)]
-        if not made:
-            return
-        for world in (before, *self._operations.worlds(before)):
-            found = check(amended(world, made), self._facts)
-            known = {str(error) for error in check(world, self._facts)} if found else set()
-            found = [error for error in found if str(error) not in known]
-            if found:
-                raise DefinitionErrors(found)
-
-    def _exists(self, ref: Ref) -> bool:
-        return ref.name in getattr(self._store.desired, PARTS[ref.kind])
-
-    def _precondition(self, before: Desired, ref: Ref, manager: Manager, etag: str | None, take_over: bool) -> None:
-        there: Object | None = getattr(before, PARTS[ref.kind]).get(ref.name)
-        if etag == "*" and there is not None:
-            raise Conflict(f"{ref} exists already")
-        if etag not in (None, "*") and (there is None or self._store.etag(there) != etag):
-            raise Conflict(f"{ref} has changed since it was read: read it again")
-        check_owner(ref, there, manager, take_over)
-
-
-def _only_power(old: Object | None, new: Object | None) -> bool:
-    return isinstance(old, Guest) and isinstance(new, Guest) and replace(old, power=new.power) == new
 
 
 def _not_built(site: Site) -> tuple[Note, ...]:
