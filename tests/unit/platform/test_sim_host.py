@@ -161,6 +161,15 @@ def test_a_guest_that_does_not_react_to_the_button(clock: Clock, host: SimHost) 
     assert observe(host).guest_of["a"].ending == "killed"
 
 
+def test_a_paused_guest_goes_on_to_shut_down(clock: Clock, host: SimHost) -> None:
+    start(host)
+    host.perform([v.PauseGuest(guest="a")])
+    before = clock.now
+    host.perform([v.StopGuest(guest="a", timeout=60)])
+    assert observe(host).guest_of["a"].ending == "power-off"
+    assert clock.now - before < 60
+
+
 def test_endings(host: SimHost) -> None:
     start(host)
     host.power_off("a")
