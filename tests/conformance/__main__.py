@@ -23,7 +23,7 @@ _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parent.parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent), *(str(_ROOT / "packages" / name) for name in ("skep-helper", "skepd"))]
 
-from conformance_hosts import SIM, connected, helper, hosts  # noqa: E402
+from conformance_hosts import SIM, Helper, connected, helper, hosts  # noqa: E402
 from conformance_lab import Lacking, runs_on, variants_of  # noqa: E402
 
 Test = tuple[str, Callable[..., None], dict[str, Any]]
@@ -53,13 +53,13 @@ class Bench:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._path: Path | None = None
+        self._helper: Helper | None = None
         self._held = ExitStack()
         self._seen: Counter[Path] = Counter()
 
     def run(self, function: Callable[..., None], arguments: dict[str, Any]) -> None:
-        if self._path is None and self._name != SIM:
-            self._path = self._held.enter_context(helper())
+        if self._helper is None and self._name != SIM:
+            self._helper = self._held.enter_context(helper())
         self._seen = Counter({path: path.stat().st_size for path in self._logs()})
         with _limited(LIMIT), connected(self._name, self._path) as host:
             function(host, **arguments)
@@ -73,6 +73,7 @@ class Bench:
         return "\n".join(parts)
 
     def works(self) -> bool:
+        """Whether the next test can be run; what the last one left is swept up."""
         try:
             with _limited(LIMIT), connected(self._name, self._path):
                 return True
@@ -80,20 +81,21 @@ class Bench:
             traceback.print_exc(file=sys.stdout)
             return False
 
+    def restart(self) -> None:
+        """The helper alone: what it has made is still known to it."""
+        if self._helper is not None:
+            self._helper.restart()
+
     def close(self) -> None:
-        self._path = None
+        self._helper = None
         self._held.close()
 
-    def abandon(self) -> None:
-        """As far as it goes."""
-        try:
-            self.close()
-        except Exception:
-            traceback.print_exc(file=sys.stdout)
+    @property
+    def _path(self) -> Path | None:
+        return None if self._helper is None else self._helper.path
 
     def _logs(self) -> list[Path]:
-        """The helper's, those of guards, and of what else runs for guests and networks."""
-        return [] if self._path is None else sorted(self._path.parent.parent.glob("**/*.log"))
+        return [] if self._helper is None else self._helper.logs()
 
 
 @contextmanager
@@ -119,22 +121,36 @@ def carry_out(bench: Bench, function: Callable[..., None], arguments: dict[str, 
         return "skipped", str(reason)
     except Exception:
         why = "\n".join(filter(None, (traceback.format_exc().rstrip(), bench.shows())))
-        if not bench.works():
-            why += "\nthe helper is started anew for the next test"
-            bench.abandon()
-        return "FAILED", why
+        return "FAILED", why + repaired(bench)
     return "passed", ""
 
 
+def repaired(bench: Bench) -> str:
+    """What had to be done that the next test can run."""
+    if bench.works():
+        return ""
+    try:
+        bench.restart()
+    except Exception:
+        return f"\nthe helper does not start again:\n{traceback.format_exc()}"
+    return "\nthe helper was started anew" if bench.works() else "\nalso a new helper does not tidy up what was left"
+
+
 def main(*words: str) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and tidy up
+    ended: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        ended.append(number)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     chosen = [test for test in tests() if not words or any(word in test[0] for word in words)]
     outcomes: list[tuple[str, str, str]] = []
     for name in hosts():
         bench = Bench(name)
         try:
             for shown, function, arguments in chosen:
-                if runs_on(function, name):
+                if runs_on(function, name) and not ended:
                     print(f"{name}: {shown}", end=" ... ", flush=True)
                     began = time.monotonic()
                     outcome, why = carry_out(bench, function, arguments)

@@ -45,6 +45,10 @@ _POOL = os.environ.get("SKEP_CONFORMANCE_POOL", "")
 _DATASET = os.environ.get("SKEP_CONFORMANCE_DATASET", "")
 
 
+_swept: set[Path | None] = set()
+"""Helpers whose host has nothing of the suite's since the last test."""
+
+
 class Unable(Exception):
     """What the suite needs around a helper cannot be made, or does not go away."""
 
@@ -77,18 +81,79 @@ def _is_known() -> bool:
     return True
 
 
+class Helper:
+    """A helper under test. path: of its socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def logs(self) -> list[Path]:
+        """What it and what it started write, as far as that is known."""
+        return []
+
+    def restart(self) -> None:
+        """Anew, with all that it has: one that runs for somebody else is left alone."""
+
+
+class _OwnHelper(Helper):
+    """Started for the suite, in a folder of the suite's."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "run" / "helper.sock")
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def logs(self) -> list[Path]:
+        return sorted(self._folder.glob("**/*.log"))
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def start(self) -> None:
+        policy = self._folder / "policy.toml"
+        argv = [sys.executable, *_program(self._folder), "--policy", str(policy), "--socket", str(self.path)]
+        # A bare Python knows its modules by PYTHONPATH alone.
+        root = str(Path(skep_helper.__file__).parent.parent)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+        self.path.unlink(missing_ok=True)
+        log = self._folder / "helper.log"
+        with open(log, "ab") as stream:
+            self._process = subprocess.Popen(argv, stderr=stream, env=environment)
+        _await_listening(self._process, self.path, log)
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(_PATIENCE)
+
+
 @contextmanager
-def helper() -> Iterator[Path]:
-    """The socket of a running helper: the one that SKEP_HELPER names, or one of our own in a temporary folder."""
+def helper() -> Iterator[Helper]:
+    """The helper that SKEP_HELPER names, or one of our own in a temporary folder."""
     if _SOCKET:
-        yield Path(_SOCKET)
+        yield Helper(Path(_SOCKET))
         return
     # Short, because the paths of Unix sockets are limited to about a hundred bytes.
     folder = Path(tempfile.mkdtemp(prefix="skep-c-", dir="/tmp"))
     folder.chmod(0o755)
     try:
-        with _dataset(folder) as dataset, _serving(folder, dataset) as path:
-            yield path
+        with _dataset(folder) as dataset:
+            policy = folder / "policy.toml"
+            policy.write_text(_policy(folder, dataset))
+            policy.chmod(0o644)
+            own = _OwnHelper(folder)
+            try:
+                own.start()
+                yield own
+            finally:
+                own.stop()
     finally:
         shutil.rmtree(folder)
 
@@ -123,30 +188,6 @@ def _run(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unable(f"{' '.join(argv)}: {done.stderr.strip()}")
-
-
-@contextmanager
-def _serving(folder: Path, dataset: str) -> Iterator[Path]:
-    policy = folder / "policy.toml"
-    policy.write_text(_policy(folder, dataset))
-    policy.chmod(0o644)
-    path = folder / "run" / "helper.sock"
-    argv = [sys.executable, *_program(folder), "--policy", str(policy), "--socket", str(path)]
-    # A bare Python knows its modules by PYTHONPATH alone.
-    root = str(Path(skep_helper.__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    with open(folder / "helper.log", "wb") as log:
-        process = subprocess.Popen(argv, stderr=log, env=environment)
-    try:
-        _await_listening(process, path, folder / "helper.log")
-        yield path
-    finally:
-        process.terminate()
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_PATIENCE)
 
 
 def _program(folder: Path) -> list[str]:
@@ -189,10 +230,13 @@ def connected(name: str, path: Path | None) -> Iterator[Host]:
     try:
         if path is not None and not _SOCKET:
             assert found.hello().platform == name
-        sweep(found)
+        if path not in _swept:
+            sweep(found)
+        _swept.discard(path)
         try:
             yield found
         finally:
             sweep(found)
+            _swept.add(path)
     finally:
         found.close()

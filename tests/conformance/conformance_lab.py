@@ -128,7 +128,7 @@ def sweep(host: Host) -> None:
     requests += [v.RemovePort(port=p.name, network=p.network) for p in seen.networks.ports if _ours(p.network)]
     requests += [v.RemoveNetwork(network=n.name) for n in seen.networks.networks if _ours(n.name)]
     requests += [v.TrashGuestFolder(guest=f.guest, key=key) for f in seen.storage.folders if _ours(f.guest)]
-    requests += [v.EmptyTrash(key=k) for k in {key, *KEYS}]
+    requests += [v.EmptyTrash(key=k) for k in {*seen.storage.trash, *([key] if requests else [])} & {key, *KEYS}]
     requests += [v.RemoveImage(image=i.image, version=i.version) for i in seen.storage.images if _ours(i.image)]
     requests += [v.AbandonImage(image=f"{PREFIX}-image", version="1")]
     for request in requests:

@@ -40,8 +40,8 @@ def _is_foreign(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def helper_socket() -> Iterator[Path]:
-    with helper() as path:
-        yield path
+    with helper() as found:
+        yield found.path
 
 
 @pytest.fixture

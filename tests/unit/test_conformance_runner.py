@@ -60,3 +60,13 @@ def test_the_summary_counts_by_file_and_is_a_failure_when_nothing_passed(capsys:
     assert "skipped: sim: test_a.two (no tap)" in shown
     assert runner.summary(outcomes[:2]) == 0
     assert runner.summary(outcomes[1:2]) == 1
+
+
+def test_a_helper_that_a_test_leaves_broken_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(SIM)
+    healthy: list[str] = []
+    monkeypatch.setattr(Bench, "works", lambda self: bool(healthy))
+    monkeypatch.setattr(Bench, "restart", lambda self: healthy.append("again"))
+    told, why = carry_out(bench, fails, {})
+    assert (told, "the helper was started anew" in why) == ("FAILED", True), why
+    assert healthy == ["again"]

@@ -34,8 +34,8 @@ def socket() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conformance_hosts, "_DATASET", "conformance/skep")
         patch.setattr(conformance_hosts, "_POOL", "")
-        with conformance_hosts.helper() as path:
-            yield path
+        with conformance_hosts.helper() as found:
+            yield found.path
 
 
 @pytest.fixture
