@@ -1,6 +1,6 @@
 # Works in GNU make and in bmake. `make up` and `make test` are all that a new user needs; the rest is for developers.
 .POSIX:
-.PHONY: up down purge test lint test-net test-zfs conformance soak bench env docs
+.PHONY: up down purge test lint test-net test-zfs test-web conformance soak bench env docs
 
 PLATFORM = sim
 
@@ -24,6 +24,9 @@ test-net:
 
 test-zfs:
 	@sh tools/test.sh zfs
+
+test-web:
+	@sh tools/test.sh web
 
 conformance:
 	@SKEP_CONFORMANCE=$(PLATFORM) sh tools/test.sh conformance

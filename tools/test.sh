@@ -32,8 +32,9 @@ lint() {
     ruff check .
     ruff format --check --quiet .
     mypy
-    MYPYPATH=tools mypy tools/appliance tools/kernel_guest tools/test_net.py tools/test_zfs.py
+    MYPYPATH=tools mypy tools/appliance tools/kernel_guest tools/test_net.py tools/test_zfs.py tools/web_build.py
     lint-imports
+    python tools/web_build.py check
 }
 
 if [ "$part" = conformance ] && [ "$(uname)" != Linux ]; then
@@ -42,6 +43,7 @@ if [ "$part" = conformance ] && [ "$(uname)" != Linux ]; then
 fi
 case $part in
     zfs) packages tools/test-packages tools/test-zfs-packages ;;
+    web) packages tools/test-packages tools/test-web-packages ;;
     *) packages tools/test-packages ;;
 esac
 environment
@@ -53,6 +55,10 @@ case $part in
         python -m pytest tests/linux
         ;;
     conformance) python -m pytest tests/conformance ;;
+    web)
+        python tools/web_build.py check
+        python -m pytest -n 2 --dist loadgroup tests/web
+        ;;
     net) python tools/test_net.py ;;
     zfs) python tools/test_zfs.py ;;
     soak) SKEP_HOSTILE_REQUESTS=1000000 SKEP_SOAK=1 python -m pytest --timeout 0 tests/soak tests/unit/helper/test_hostile.py ;;
@@ -64,5 +70,5 @@ case $part in
         python -m skep.cli.mdoc > packaging/freebsd/man/skep.1
         python -m skepd.model.mdoc > packaging/freebsd/man/site.toml.5
         ;;
-    *) echo "usage: test.sh [test|lint|net|zfs|conformance|soak|bench|docs]" >&2; exit 64 ;;
+    *) echo "usage: test.sh [test|lint|web|net|zfs|conformance|soak|bench|docs]" >&2; exit 64 ;;
 esac

@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import web_build
+
 from .commands import run
 from .places import ENVIRONMENT, PYTHON, REPOSITORY, UV
-from .progress import step
+from .progress import Trouble, step
 
 OURS = ("skep", "skepd", "skep-helper")
 _STAMP = ENVIRONMENT / "skep-digest"
@@ -17,13 +19,14 @@ _STAMP = ENVIRONMENT / "skep-digest"
 
 def install() -> bool:
     """Bring the environment to this checkout; whether anything changed."""
-    wanted = _digest()
-    if _STAMP.exists() and _STAMP.read_text() == wanted:
-        return False
     if not (UV / "bin" / "uv").exists():
         with step("install uv"):
             run([PYTHON, "-m", "venv", UV])
             run([UV / "bin" / "pip", "install", "--quiet", "uv==" + _uv_version()])
+    _pages()
+    wanted = _digest()
+    if _STAMP.exists() and _STAMP.read_text() == wanted:
+        return False
     with step("make the Python environment"):
         environment = {
             "UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT),
@@ -35,6 +38,16 @@ def install() -> bool:
         run([*argv, "--python", PYTHON, "--project", REPOSITORY, *reinstall], environment)
         _STAMP.write_text(wanted)
     return True
+
+
+def _pages() -> None:
+    """The browser's pages, which the environment takes along."""
+    if not web_build.is_built():
+        with step("build the pages for the browser"):
+            try:
+                web_build.build(str(UV / "bin" / "uv"))
+            except web_build.BuildError as error:
+                raise Trouble(str(error)) from None
 
 
 def _uv_version() -> str:

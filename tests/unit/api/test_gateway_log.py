@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from skepd.gateway.app import Gateway
+from skepd.gateway.pages import Pages
 
 
 def test_nobody_writes_lines_of_his_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -26,7 +27,7 @@ def test_nobody_writes_lines_of_his_own(tmp_path: Path, caplog: pytest.LogCaptur
         sent.append(message)
 
     with caplog.at_level(logging.WARNING):
-        asyncio.run(Gateway(tmp_path / "no.sock")(scope, None, send))
+        asyncio.run(Gateway(tmp_path / "no.sock", Pages(tmp_path))(scope, None, send))
     assert sent[0]["status"] == 502
     (record,) = caplog.records
     assert "GET /v1/x%0Askep-gateway:%20all" in record.getMessage()

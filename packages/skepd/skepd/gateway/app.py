@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import h11
 
+from .answers import answer, refuse
+from .pages import Pages
 from .relay import relay
 from .upstream import Upstream, answer_headers, request_headers, target
 
@@ -19,10 +19,11 @@ UPSTREAM_GONE = "skepd does not answer on this host"
 
 
 class Gateway:
-    """An ASGI application. socket: skepd's."""
+    """An ASGI application. socket: skepd's. pages: what is served outside of /v1."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, pages: Pages) -> None:
         self._socket = socket
+        self._pages = pages
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -35,7 +36,7 @@ class Gateway:
         elif scope["path"] == "/healthz":
             await self._health(send)
         else:
-            await refuse(scope, send, 404, f"there is nothing at {scope['path']}")
+            await self._pages(scope, send)
 
     async def _health(self, send: Any) -> None:
         """Whether skepd takes connections; says nothing else to who has no credential."""
@@ -113,16 +114,3 @@ async def _answer_down(upstream: Upstream, send: Any) -> None:
             return
         elif isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError("skepd closed the connection")
-
-
-async def refuse(scope: Any, send: Any, status: int, detail: str) -> None:
-    """An error of the gateway itself, as a problem like skepd's."""
-    body = json.dumps({"title": "Gateway", "status": status, "detail": detail, "type": "about:blank"}).encode()
-    await answer(send, status, b"application/problem+json", body, "websocket." if scope["type"] == "websocket" else "")
-
-
-async def answer(send: Any, status: int, media: bytes, body: bytes, prefix: str = "") -> None:
-    headers = [(b"content-type", media), (b"content-length", str(len(body)).encode())]
-    with suppress(ConnectionError):
-        await send({"type": f"{prefix}http.response.start", "status": status, "headers": headers})
-        await send({"type": f"{prefix}http.response.body", "body": body})

@@ -26,6 +26,7 @@ from skepd.platform.places import Places
 
 from .app import Gateway
 from .certificates import CertificateError, ensure
+from .pages import Pages
 
 USAGE, CONFIGURATION = 64, 78
 CONNECTIONS = 1000
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
     allow_descriptors(2 * CONNECTIONS)
     listeners = [bind(*address) for address in addresses]
     codecs.lookup("idna")  # loaded with the first WebSocket, when this user may not read the library any more
+    pages = Pages()  # read while this user still may
     drop_privilege(options.user, own)
     if own is not None:
         names = _names(addresses, options.name)
@@ -79,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         threading.Thread(target=_keep_certificate, args=(own, names, context), name="renewal", daemon=True).start()
     for host, port in addresses:
         log.info("listening on %s port %d%s", host, port, "" if context else ", without TLS")
-    serve(Gateway(options.socket), listeners, context)
+    serve(Gateway(options.socket, pages), listeners, context)
 
 
 def renew(own: Path, names: set[str], context: ssl.SSLContext) -> None:
