@@ -40,6 +40,7 @@ from skep_helper.vocabulary import (
     ReadNetworks,
     ReadReplica,
     ReadStorage,
+    ReadUsage,
     ReadVmBhyve,
     ReceiveSnapshot,
     RemoveDisk,
@@ -155,7 +156,7 @@ NETWORKS: tuple[Any, ...] = (
     RemoveRouter(router="edge"),
     ReadNetworks(),
 )
-HOST: tuple[Any, ...] = (ReadInventory(),)
+HOST: tuple[Any, ...] = (ReadInventory(), ReadUsage())
 """Asks tools of the host, and has no field: not carried out a hundred thousand times."""
 NASTY: tuple[Any, ...] = (
     "", ".", "..", "/", "../..", "../../../../etc/passwd", "/etc/passwd", "a/b", "files/../copy", "a,b", "a=b",

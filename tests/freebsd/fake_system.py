@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from skep_helper.freebsd.network import names, netgraph
-from skep_helper.freebsd.network.system import RUNNING, UP, System
+from skep_helper.freebsd.network.system import RUNNING, UP, Counters, System
 from skep_helper.handlers import Failure
 
 RESPONDER = 1000
@@ -34,6 +34,8 @@ class Link:
     home: int = 0
     """The stack that it was made in, where alone it can be destroyed."""
     silent: bool = False
+    received: int = 0
+    sent: int = 0
     description: str = ""
 
 
@@ -120,6 +122,11 @@ class FakeSystem(System):
 
     def set_sysctl(self, name: str, value: int) -> None:
         self.stack.sysctls[name] = value
+
+    def counters(self) -> dict[str, Counters]:
+        return {
+            name: Counters(link.received, link.sent, 2 if link.up else 1) for name, link in self.stack.links.items()
+        }
 
     def interfaces(self) -> dict[str, int]:
         return {name: link.up * UP | link.opened * RUNNING for name, link in self.stack.links.items()}

@@ -117,6 +117,8 @@ def kinfo(pid: int, **fields: int) -> bytes:
     struct.pack_into("=i", data, 72, pid)
     struct.pack_into("=qq", data, 336, fields.get("seconds", 1795221834), 42)
     struct.pack_into("=I", data, 136, fields.get("ignored", 0))
+    struct.pack_into("=q", data, 264, fields.get("pages", 0))
+    struct.pack_into("=Q", data, 328, fields.get("runtime", 0))
     data[388] = fields.get("state", 3)
     return bytes(data)
 

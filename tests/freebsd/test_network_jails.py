@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_system import FakeSystem, Link
-from skep_helper.freebsd import network
+from skep_helper.freebsd import network, usage
 from skep_helper.freebsd.network import names, ports, reading, rules, server, vxlan
 from skep_helper.freebsd.network.records import Records
 from skep_helper.freebsd.network.routers import Router
@@ -589,3 +589,20 @@ def test_a_reading_starts_no_process(world: World) -> None:
     assert (len(state.networks), len(state.ports)) == (20, 20)
     assert all(port.digest == D for port in state.ports)
     assert world.did() == []
+
+
+def test_what_ports_moved_is_asked_in_one_fork_of_each_jail(world: World) -> None:
+    world.network()
+    world.port()
+    world.port("g.n1", mac="02:00:00:00:00:06")
+    for name, moved in (("g.n0", 7), ("g.n1", 9)):
+        link = world.stack().links[names.tap(world.policy, name)]
+        link.received, link.sent = moved, 10 * moved
+    world.did()
+    missing: list[str] = []
+    found = list(usage.ports(world.policy, world.system, missing))
+    # What a tap received, its guest sent.
+    assert [(one.name, one.received, one.sent) for one in found] == [("g.n0", 70, 7), ("g.n1", 90, 9)]
+    assert (world.did(), missing) == ([], [])
+    world.system.jails.clear()
+    assert list(usage.ports(world.policy, world.system, missing)) == []

@@ -11,7 +11,7 @@ from ..run import run
 NAME = "freebsd"
 DRIVER = "skep_helper.freebsd.bhyve.driver"
 PLACES = {"pool": "/var/db/skep/pool", "run": "/var/run/skep", "log": "/var/log/skep"}
-_MODULES = ("storage", "guests", "network", "inventory")
+_MODULES = ("storage", "guests", "network", "inventory", "usage")
 
 
 def modules(policy: Policy) -> tuple[ModuleType, ...]:

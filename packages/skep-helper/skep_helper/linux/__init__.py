@@ -11,7 +11,12 @@ NAME = "linux"
 DRIVER = "skep_helper.linux.qemu.driver"
 PLACES = {"pool": "/var/lib/skep/pool", "run": "/run/skep", "log": "/var/log/skep"}
 _STORAGE, _ZFS = "skep_helper.linux.storage", "skep_helper.zfs"
-_OTHERS = ("skep_helper.linux.guests", "skep_helper.linux.network", "skep_helper.linux.inventory")
+_OTHERS = (
+    "skep_helper.linux.guests",
+    "skep_helper.linux.network",
+    "skep_helper.linux.inventory",
+    "skep_helper.linux.usage",
+)
 
 
 def modules(policy: Policy) -> tuple[ModuleType, ...]:

@@ -76,17 +76,19 @@ from .streams import (
     SnapshotStream,
     StreamPoint,
 )
+from .usage import ClockReading, GuestUsage, HostUsage, PortUsage, ReadUsage, UplinkUsage, UsageReading
 
 __all__ = [
     "AbandonImage", "AbandonReceive", "AdoptDisk", "AdoptVariables", "ApplyNetwork", "ApplyPort", "ApplyRouter",
-    "BookmarkSnapshot", "Cancel", "CreateDisk", "CreateGuestFolder", "DiskReading", "DriveReading", "EmptyTrash",
-    "EstimateSend", "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec", "Hello",
-    "HelloReading", "ImageReading", "InventoryReading", "NetworkReading", "NetworkSpec", "OpenAgent", "OpenConsole",
-    "OpenImageWriter", "OpenScreen", "PartReading", "PauseGuest", "PoolReading", "PortSpec", "Probe", "ProbeReading",
-    "PromoteGuest", "PublishImage", "ReadConsole", "ReadGuests", "ReadInventory", "ReadNetworks", "ReadReplica",
-    "ReadStorage", "ReadVmBhyve", "ReceiveSnapshot", "Rejected", "RemoveDisk", "RemoveImage", "RemoveNetwork",
-    "RemovePort", "RemoveRouter", "RemoveSnapshot", "ReplicaReading", "ResetGuest", "ResumeGuest", "RollBackGuest",
-    "RouterSpec", "SendEstimate", "SendSnapshot", "SetGroup", "SnapshotGuest", "SnapshotStream", "StartGuest",
-    "StopGuest", "StorageReading", "StreamPoint", "TrashGuestFolder", "UntrashGuestFolder", "VmBhyveDisk",
+    "BookmarkSnapshot", "Cancel", "ClockReading", "CreateDisk", "CreateGuestFolder", "DiskReading", "DriveReading",
+    "EmptyTrash", "EstimateSend", "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec",
+    "GuestUsage", "Hello", "HelloReading", "HostUsage", "ImageReading", "InventoryReading", "NetworkReading",
+    "NetworkSpec", "OpenAgent", "OpenConsole", "OpenImageWriter", "OpenScreen", "PartReading", "PauseGuest",
+    "PoolReading", "PortSpec", "PortUsage", "Probe", "ProbeReading", "PromoteGuest", "PublishImage", "ReadConsole",
+    "ReadGuests", "ReadInventory", "ReadNetworks", "ReadReplica", "ReadStorage", "ReadUsage", "ReadVmBhyve",
+    "ReceiveSnapshot", "Rejected", "RemoveDisk", "RemoveImage", "RemoveNetwork", "RemovePort", "RemoveRouter",
+    "RemoveSnapshot", "ReplicaReading", "ResetGuest", "ResumeGuest", "RollBackGuest", "RouterSpec", "SendEstimate",
+    "SendSnapshot", "SetGroup", "SnapshotGuest", "SnapshotStream", "StartGuest", "StopGuest", "StorageReading",
+    "StreamPoint", "TrashGuestFolder", "UntrashGuestFolder", "UplinkUsage", "UsageReading", "VmBhyveDisk",
     "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
 ]  # fmt: skip

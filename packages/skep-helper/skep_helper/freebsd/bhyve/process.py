@@ -29,6 +29,7 @@ _KERN_PROC = (1, 14, 1)
 _KERN_PROC_ARGS = 7
 # struct kinfo_proc of 64-bit FreeBSD, whose size is part of the ABI: offsets of what is read here.
 _SIZE, _PID, _IGNORED, _CAUGHT, _START, _STATE = 1088, 72, 136, 152, 336, 388
+_RESIDENT, _RUNTIME = 264, 328
 _STOPPED, _ZOMBIE = 4, 5
 
 
@@ -73,6 +74,32 @@ def parse(data: bytes, pid: int) -> Status | None:
     bit = 1 << (signal.SIGTERM - 1)
     ignored = struct.unpack_from("=I", data, _IGNORED)[0]
     return Status(f"{seconds}.{micro:06d}", state == _STOPPED, bool(ignored & bit))
+
+
+class Used(NamedTuple):
+    """cpu: microseconds of all its threads. memory: bytes that are resident."""
+
+    cpu: int
+    memory: int
+
+
+def used(pid: int) -> Used | None:
+    """What a process used so far; None when there is none. Raises GuardError when the kernel does not tell."""
+    try:
+        data = _sysctl((*_KERN_PROC, pid))
+    except ProcessLookupError:
+        return None
+    except OSError as error:
+        raise GuardError("failed", f"the kernel does not tell of process {pid}: {error.strerror}") from None
+    return parse_used(data, pid, resource.getpagesize())
+
+
+def parse_used(data: bytes, pid: int, page: int) -> Used | None:
+    """used() from a struct kinfo_proc. Raises GuardError for one of an unknown layout."""
+    if parse(data, pid) is None:
+        return None
+    (pages,), (time_,) = struct.unpack_from("=q", data, _RESIDENT), struct.unpack_from("=Q", data, _RUNTIME)
+    return Used(time_, max(pages, 0) * page)
 
 
 def title(pid: int) -> str:

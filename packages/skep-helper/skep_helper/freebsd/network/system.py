@@ -18,7 +18,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ... import run as processes
 from ...handlers import Failure
@@ -34,6 +34,9 @@ _GET_FLAGS, _GET_MTU, _GET_SPEC, _SET_SPEC = 0xC0206911, 0xC0206933, 0xC028697B,
 _MEMBERS, _MEMBER_SIZE = 6, 80
 _PF_START, _PF_RULESETS, _PF_RULESET = 0x20004401, 0xC444443A, 0xC444443B
 _RULESET = struct.Struct("=I1024s64s")
+_AF_LINK = 18
+_IF_DATA = struct.Struct("=4xB59xQQ")
+"""Of struct if_data, the same since FreeBSD 11: the link's state, bytes received, bytes sent."""
 _GRAPH_FAMILY, _GRAPH_CONTROL, _GRAPH_ANSWER = 32, 2, 1 << 20
 
 
@@ -145,6 +148,20 @@ class System:
                     found[name] = high << 16 | low
             return found
 
+    def counters(self) -> dict[str, Counters]:
+        """What each interface of the calling process's stack moved, and its link."""
+        first = ctypes.POINTER(_Ifaddrs)()
+        self._check(self._libc.getifaddrs(ctypes.byref(first)), "asking for interfaces")
+        found, at = {}, first
+        while at:
+            entry = at.contents
+            family = ctypes.string_at(entry.address, 2)[1] if entry.address else 0
+            if family == _AF_LINK and entry.data:
+                found[entry.name.decode()] = parse_counters(ctypes.string_at(entry.data, _IF_DATA.size))
+            at = entry.next
+        self._libc.freeifaddrs(first)
+        return found
+
     def device(self, interface: str) -> str:
         """What /dev has for a tap, whatever its interface is called (also when that is in a jail's stack)."""
         return os.path.basename(os.readlink(f"/dev/{interface}"))
@@ -209,6 +226,35 @@ class System:
         if result < 0:
             number = ctypes.get_errno()
             raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+class Counters(NamedTuple):
+    """Bytes; link: 0 unknown, 1 down, 2 up (LINK_STATE_*)."""
+
+    received: int
+    sent: int
+    link: int
+
+
+def parse_counters(data: bytes) -> Counters:
+    """From a struct if_data."""
+    link, received, sent = _IF_DATA.unpack(data)
+    return Counters(received, sent, link)
+
+
+class _Ifaddrs(ctypes.Structure):
+    """struct ifaddrs."""
+
+
+_Ifaddrs._fields_ = [
+    ("next", ctypes.POINTER(_Ifaddrs)),
+    ("name", ctypes.c_char_p),
+    ("flags", ctypes.c_uint),
+    ("address", ctypes.c_void_p),
+    ("mask", ctypes.c_void_p),
+    ("destination", ctypes.c_void_p),
+    ("data", ctypes.c_void_p),
+]
 
 
 class _Iovec(ctypes.Structure):

@@ -19,7 +19,7 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_PROTINFO, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_AF_SPEC = 12, 18, 28, 26
+IFLA_PROTINFO, IFLA_STATS64, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_AF_SPEC = 12, 23, 18, 28, 26
 INFO_KIND, INFO_DATA = 1, 2
 IFF_UP = 1
 BRPORT_LEARNING, BRPORT_FLOOD = 8, 9
@@ -30,6 +30,8 @@ NUD_PERMANENT, NUD_NOARP = 0x80, 0x40
 RT_TABLE_MAIN, PROTOCOL_STATIC, RTN_UNICAST = 254, 4, 1
 
 _LINK = struct.Struct("=BxHiII")
+_BYTES = struct.Struct("=16xQQ")
+"""Of struct rtnl_link_stats64, after the packets."""
 _ADDRESS = struct.Struct("=BBBBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -95,6 +97,15 @@ class Links:
                 master=_number(values.get(IFLA_MASTER, b"")),
             )
         self._indexes = {name: link.index for name, link in found.items()}
+        return found
+
+    def counters(self) -> dict[str, tuple[int, int]]:
+        """Bytes received and sent, by interface."""
+        found = {}
+        for message in self._netlink.dump(GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+            values = attributes(message.body, _LINK.size)
+            name = values[IFLA_IFNAME].rstrip(b"\0").decode()
+            found[name] = _BYTES.unpack_from(values.get(IFLA_STATS64, bytes(_BYTES.size)))
         return found
 
     def index(self, name: str) -> int:

@@ -20,13 +20,14 @@ from .network import SimNetwork
 from .storage import SimStorage
 from .streams import SimStreams
 from .table import Table
+from .usage import SimUsage
 from .vm_bhyve import SimVmBhyve
 
 GIB = 1 << 30
 Handle = Callable[[Any, Progress | None], Any]
 _READS = (
     v.ReadStorage, v.ReadReplica, v.EstimateSend, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.ReadVmBhyve, v.Probe,
-    v.Hello, v.ReadInventory,
+    v.Hello, v.ReadInventory, v.ReadUsage,
 )  # fmt: skip
 
 
@@ -77,7 +78,9 @@ class SimHost:
         self.streams = SimStreams(self.storage, self._lock, self._check)
         self.network = SimNetwork(uplinks, self._missing)
         self.guests.storage, self.guests.network = self.storage, self.network
+        self.usage = SimUsage(clock, memory, cpus, uplinks, self.guests, self.network)
         self._table: Table = {
+            **self.usage.table(),
             **self.storage.table(),
             **self.streams.table(),
             **self.network.table(),
