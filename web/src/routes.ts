@@ -30,7 +30,7 @@ export const ROUTES: Route[] = [
   { pattern: "/login", title: () => text.signIn.title, page: () => import("./pages/Login.svelte"), role: "viewer", bare: true },
   { pattern: "/setup", title: () => text.setup.title, page: () => import("./pages/Setup.svelte"), role: "viewer", bare: true },
   { pattern: "/", title: () => text.nav.site, page: later, role: "viewer", nav: "/" },
-  { pattern: "/guests", title: () => text.nav.guests, page: later, role: "viewer", nav: "/guests" },
+  { pattern: "/guests", title: () => text.nav.guests, page: () => import("./pages/Guests.svelte"), role: "viewer", nav: "/guests" },
   { pattern: "/guests/new", title: () => text.nav.guests, page: later, role: "admin", nav: "/guests" },
   { pattern: "/guests/:name/:tab?", title: ({ name }) => name ?? "", page: later, role: "viewer", nav: "/guests" },
   { pattern: "/networks", title: () => text.nav.networks, page: later, role: "viewer", nav: "/networks" },

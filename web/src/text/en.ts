@@ -43,6 +43,15 @@ export const en = {
     now: "now",
     notBuilt: "This page is being built.",
     error: "Error",
+    showAll: (count: number) => `Show all ${count}`,
+  },
+
+  chart: {
+    spoken: (title: string, parts: string[]) => `${title}. ${parts.join(" ")}`,
+    one: (label: string, latest: string, mean: string, highest: string) =>
+      `${label}: now ${latest}, on average ${mean}, at most ${highest}.`,
+    none: (label: string) => `${label}: no values.`,
+    empty: "Nothing was measured in this time.",
   },
 
   errors: {
@@ -174,6 +183,50 @@ export const en = {
     stopped: "Stopped",
     crashed: "Crashed",
   } as Record<string, string>,
+
+  guests: {
+    create: "New guest",
+    search: "Name, address, network …",
+    show: { all: "All", running: "Running", stopped: "Stopped", trouble: "In trouble" },
+    columns: {
+      name: "Guest",
+      state: "State",
+      address: "Address",
+      cpu: "CPU",
+      memory: "Memory",
+      disk: "Disk",
+      net: "Network",
+    },
+    read: "read",
+    written: "written",
+    received: "received",
+    sent: "sent",
+    chosen: (n: number) => `${many(n, "guest", "guests")} selected`,
+    unselect: "Select none",
+    restartPending: "restart due",
+    openScreen: (name: string) => `Screen of ${name}`,
+    openSerial: (name: string) => `Serial line of ${name}`,
+    noneFits: "No guest fits this search.",
+    showAll: "Show all guests",
+    noneYet: "There is no guest yet.",
+    noneYetHint: "A guest is a computer of its own inside this one. Make it from an image, and it runs a minute later.",
+    actions: { start: "Start", stop: "Stop", restart: "Restart", reset: "Reset", pause: "Pause", resume: "Go on", remove: "Delete guest" },
+    did: {
+      start: (name: string) => `Start ${name}`,
+      stop: (name: string) => `Stop ${name}`,
+      restart: (name: string) => `Restart ${name}`,
+      reset: (name: string) => `Reset ${name}`,
+      pause: (name: string) => `Pause ${name}`,
+      resume: (name: string) => `Let ${name} go on`,
+    },
+    bulk: {
+      start: (n: number) => `Start ${many(n, "guest", "guests")}`,
+      stop: (n: number) => `Stop ${many(n, "guest", "guests")}`,
+    },
+    resetWarning: "Like the reset button: what the guest has not yet written to its disks is lost.",
+    removeTitle: (name: string) => `Delete ${name}`,
+    removeWarning: (name: string) => `${name} goes with its disks, its snapshots and its ports. Nobody can bring them back.`,
+  },
 
   events: {
     kinds: {
