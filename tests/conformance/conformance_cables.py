@@ -25,10 +25,10 @@ def run(*argv: str, stdin: str = "", fails: bool = False) -> str:
 
 
 @contextmanager
-def cable(name: str, number: int = 99) -> Iterator[Guest]:
+def cable(name: str, number: int = 99, mtu: int = 1500) -> Iterator[Guest]:
     """A network card of this name, up, and who is at the far end of its cable: 10.0.0.NUMBER, fd00::NUMBER."""
     device = run("ifconfig", "tap", "create").strip()
-    run("ifconfig", device, "name", name, "up")
+    run("ifconfig", device, "name", name, "mtu", str(mtu), "up")
     far = PortSpec(
         name="far-end", network="outside", digest=D, rules_digest=D, mac=f"02:00:00:00:00:{number:02x}",
         addresses=(f"10.0.0.{number}", f"fd00::{number:x}"),

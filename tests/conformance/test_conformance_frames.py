@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import network_frames as f
 from conformance_lab import only_on, variants
 from conformance_taps import Taps, taps
 from network_forgeries import (
@@ -14,14 +15,18 @@ from network_forgeries import (
     honest_fragments_pass,
     reaches,
 )
-from network_rules import SCENARIOS, World
+from network_rules import SCENARIOS, World, group_addresses_are_judged_packet_by_packet
+from skep_helper.vocabulary import FilterRule
 from skepd.host import Host
 
 NEITHER_IP_NOR_ARP = ("tagged by a provider", "tagged twice", "another ether type")
 """What does not cross the bridge at all (net.link.bridge.pfil_onlyip)."""
 ROUTED = ("ra behind a routing header", "ra behind three headers")
 """What pf drops whatever its rules say."""
-_SCENARIO = {scenario.__name__: scenario for scenario in SCENARIOS}
+_SCENARIO = {
+    scenario.__name__: scenario for scenario in SCENARIOS if scenario is not group_addresses_are_judged_packet_by_packet
+}
+"""pf knows nothing of the frame that a packet came in, see test_a_packet_in_a_broadcast_frame_is_judged_like_others."""
 
 
 def pair(lab: Taps, short: str = "guard") -> Pair:
@@ -69,6 +74,19 @@ def test_a_changed_guard_holds_at_once(host: Host) -> None:
 def test_rules(host: Host, scenario: str) -> None:
     with taps(host) as lab:
         _SCENARIO[scenario](World(lab))
+
+
+@only_on("freebsd")
+def test_a_packet_in_a_broadcast_frame_is_judged_like_others(host: Host) -> None:
+    """By its addresses and ports; one that is allowed begins a flow as any other does."""
+    with taps(host) as lab:
+        world = World(lab)
+        world.let(FilterRule(direction="in", family="ipv4", protocol="udp", first=53))
+        for port, passes in ((54, False), (53, True)):
+            frame = world.client.udp(world.server, b"question", 1000, port)
+            assert world.passes(world.client, world.server, f.mac(f.BROADCAST) + frame[6:]) is passes, port
+            assert world.passes(world.server, world.client, world.server.udp(world.client, b"answer", port)) is False
+        assert world.passes(world.server, world.client, world.server.udp(world.client, b"answer", 53, 1000))
 
 
 @only_on("freebsd")

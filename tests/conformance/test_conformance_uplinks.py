@@ -32,9 +32,13 @@ def stays_out(sender: Guest, receiver: Guest, bad: bytes, good: bytes, mark: byt
     assert not any(b"stranger" in frame for frame in captured)
 
 
+TAGGED = 1504
+"""MTU of a tap on which a VLAN has 1500: unlike most cards it sends no longer frames for a tag."""
+
+
 @only_on("freebsd")
 def test_a_vlan(host: Host) -> None:
-    with cable(CABLE) as far, taps(host) as lab:
+    with cable(CABLE, mtu=TAGGED) as far, taps(host) as lab:
         network = lab.network("vlan", kind="vlan", uplink=CABLE, vlan=100)
         guest = lab.port(network, 5)
         crosses(guest, far, 100)
@@ -49,7 +53,7 @@ def test_a_vlan(host: Host) -> None:
 def test_a_vlan_that_the_host_uses_itself(host: Host) -> None:
     """There is one vlan(4) for each tag: it stays the host's, with its address, and the network joins by a bridge."""
     own = f"{CABLE[:-2]}v0"
-    with cable(CABLE) as far, taps(host) as lab:
+    with cable(CABLE, mtu=TAGGED) as far, taps(host) as lab:
         run("ifconfig", "vlan", "create", "vlan", "100", "vlandev", CABLE, "name", own)
         run("ifconfig", own, "inet", "192.0.2.9/24", "up")
         try:

@@ -31,6 +31,8 @@ class Link:
     addresses: set[str] = field(default_factory=set)
     members: list[str] = field(default_factory=list)
     vlan: tuple[int, str] | None = None
+    long_frames: bool = True
+    """Whether it can send frames that are four bytes longer, for a tag."""
     home: int = 0
     """The stack that it was made in, where alone it can be destroyed."""
     silent: bool = False
@@ -223,8 +225,11 @@ class FakeSystem(System):
             link.vlan = (int(taken[0]), "")
         elif word == "vlandev":
             link.vlan = (link.vlan[0] if link.vlan else 0, taken[0])
+            link.mtu = self._largest(link)
         elif word == "mtu":
             assert not any(name in other.members and other.mtu != int(taken[0]) for other in self.stack.links.values())
+            if link.vlan and int(taken[0]) > self._largest(link):
+                raise Failure("failed", "ifconfig: ioctl SIOCSIFMTU (set mtu): Invalid argument (exit 1)")
             link.mtu = int(taken[0])
         elif word == "vnet":
             self._move(name, 0, int(taken[0]))
@@ -241,6 +246,11 @@ class FakeSystem(System):
         else:
             assert word in ("ether", "description", "vxlanid", "vxlanlocal", "vxlanremote", "inet6", "-ifdisabled",
                             "auto_linklocal"), word  # fmt: skip
+
+    def _largest(self, vlan: Link) -> int:
+        assert vlan.vlan is not None
+        parent = self.stacks[0].links[vlan.vlan[1]]
+        return parent.mtu - (0 if parent.long_frames else 4)
 
     def _address(self, link: Link, address: str, verb: str) -> None:
         if verb == "alias":

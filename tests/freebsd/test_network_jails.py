@@ -378,6 +378,25 @@ def test_a_vlan_is_moved_in(world: World) -> None:
     assert world.words()[-2:] == [f"0 /sbin/ifconfig {ours} -vnet 1", f"0 /sbin/ifconfig {ours} destroy"]
 
 
+def test_a_vlan_of_a_parent_that_sends_no_longer_frames_has_less_room(world: World) -> None:
+    world.system.host("tap3", "tap", long_frames=False)
+    world.policy = replace(world.policy, uplinks=("tap3",))
+    with pytest.raises(
+        Rejected, match="VLAN 100 of tap3 can have at most an MTU of 1496: set mtu = 1496, or give tap3"
+    ):
+        world.network(kind="vlan", uplink="tap3", vlan=100)
+    assert names.vlan(world.policy, "net") not in world.system.stacks[0].links
+    world.network(kind="vlan", uplink="tap3", vlan=100, mtu=1496)
+    assert world.stack().links["bridge0"].mtu == 1496
+
+
+def test_a_vlan_that_the_host_has_gives_its_mtu(world: World) -> None:
+    world.system.host("em0.100", "vlan", vlan=(100, "em0"), mtu=1496)
+    with pytest.raises(Rejected, match=r"VLAN 100 of em0 is em0\.100 on this host and has an MTU of 1496"):
+        world.network(kind="vlan", uplink="em0", vlan=100)
+    world.network(kind="vlan", uplink="em0", vlan=100, mtu=1496)
+
+
 @pytest.mark.parametrize("bridged", [False, True])
 def test_a_vlan_that_the_host_has_stays_there(world: World, bridged: bool) -> None:
     world.system.host("em0.100", "vlan", vlan=(100, "em0"), addresses={"192.0.2.5/24"})

@@ -7,9 +7,10 @@ import struct
 from pathlib import Path
 
 import pytest
-from skep_helper.freebsd.network import guard, ifconfig, netgraph, system, vxlan
+from skep_helper.freebsd.network import dnsmasq, guard, ifconfig, netgraph, system, vxlan
 from skep_helper.freebsd.network.bpf import Instruction
-from skep_helper.vocabulary import PortSpec
+from skep_helper.vocabulary import NetworkSpec, PortSpec
+from skep_helper.vocabulary.network import Lease
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 D = "0123456789abcdef"
@@ -147,3 +148,20 @@ def test_numbers_of_requests() -> None:
     assert number(void, 0, "D", 1) == system._PF_START
     assert number(both, 4 + 1024 + 64, "D", 58) == system._PF_RULESETS
     assert number(both, 4 + 1024 + 64, "D", 59) == system._PF_RULESET
+
+
+def test_a_lease_is_known_by_dhcpv6_from_a_duid_that_is_made_of_the_mac() -> None:
+    """dnsmasq reads no neighbours of IPv6 on FreeBSD: without this, such a guest got no address (seen on 13.2)."""
+    mac = "02:00:00:00:00:05"
+    two = NetworkSpec(
+        name="n", digest="0" * 16, kind="isolated",
+        leases=(
+            Lease(mac=mac, addresses=("10.0.0.5", "10.1.0.5", "fd00::5"), hostname="files"),
+            Lease(mac="02:00:00:00:00:06", addresses=("10.0.0.6",)),
+        ),
+    )  # fmt: skip
+    assert dnsmasq.leases(two).splitlines() == [
+        f"{mac},id:00:03:00:01:{mac},10.0.0.5,[fd00::5],files",
+        f"{mac},10.1.0.5,files",
+        "02:00:00:00:00:06,10.0.0.6",
+    ]

@@ -97,10 +97,15 @@ def _ipv6(subnet: Subnet, tag: str) -> Iterator[str]:
 
 
 def _lease(lease: Lease) -> Iterator[str]:
-    """One line for each IPv4 address (dnsmasq takes the one of the subnet asked in), IPv6 ones with the first."""
+    """One line for each IPv4 address (dnsmasq takes the one of the subnet asked in), IPv6 ones with the first.
+
+    On FreeBSD dnsmasq reads no neighbours of IPv6, so it does not know the MAC of who asks by DHCPv6. Known are guests
+    whose DUID is made from their MAC alone (type 3 of RFC 8415); others get no address.
+    """
     parsed = [ipaddress.ip_address(address) for address in lease.addresses]
     sixes = [f"[{address}]" for address in parsed if address.version == 6]
     fours = [str(address) for address in parsed if address.version == 4]
     name = [lease.hostname] if lease.hostname else []
     for number, four in enumerate(fours or [""]):
-        yield ",".join([lease.mac, *([four] if four else []), *(sixes if number == 0 else []), *name])
+        asked6 = [f"id:00:03:00:01:{lease.mac}", *sixes] if sixes and number == 0 else []
+        yield ",".join([lease.mac, *asked6[:1], *([four] if four else []), *asked6[1:], *name])

@@ -153,12 +153,14 @@ class Host:
             message = f"VLAN {tag} of {parent} is in another network, as {holder}: remove or apply that one first"
             raise Failure("busy", f"network {self.spec.name}: {message}")
         if holder is not None:
+            self._fits(f"VLAN {tag} of {parent} is {holder} on this host and", self.standing[holder].mtu, exact=True)
             self._join(self._bridge_of(holder) or self._own_bridge(holder))
             return
         if ours not in self.inside:
             if ours not in self.standing:
                 options = ("vlan", str(tag), "vlandev", parent)
                 self._make(ifconfig.create("vlan", ours, *options), f"VLAN {tag} of {parent}")
+                self._check_size(ours, f"VLAN {tag} of {parent}")
             self.system.run(ifconfig.move(ours, self.jid))
         self.ways.members.append(ours)
 
@@ -192,6 +194,21 @@ class Host:
         except FileExistsError:  # learned since the table was emptied
             self.system.drive(interface, vxlan.REMOVE, vxlan.entry(mac))
             self.system.drive(interface, vxlan.ADD, vxlan.entry(mac, remote))
+
+    def _check_size(self, vlan: str, what: str) -> None:
+        """A new vlan(4) has the largest MTU that it can have: of a parent that cannot send longer frames (no VLAN_MTU
+        among its options), four bytes less than that has."""
+        try:
+            self._fits(what, self.system.mtu(vlan))
+        except Rejected:
+            self.system.run(ifconfig.destroy(vlan))
+            raise
+
+    def _fits(self, what: str, mtu: int, exact: bool = False) -> None:
+        if self.spec.mtu > mtu or (exact and self.spec.mtu != mtu):
+            has = "has" if exact else "can have at most"
+            message = f"{what} {has} an MTU of {mtu}: set mtu = {mtu}, or give {self.spec.uplink} a larger one"
+            raise Rejected(f"network {self.spec.name}: {message}")
 
     def _need(self, name: str) -> Interface:
         if name not in self.standing:
