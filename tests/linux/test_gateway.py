@@ -110,6 +110,46 @@ def test_it_passes_the_callers_own_credential_on(gateway: Gateway) -> None:
     assert gateway.client("admin").request("PUT", "/v1/guests/new", {}, headers={"If-None-Match": "*"}).status == 200
 
 
+def test_a_browser_signs_in_through_it(gateway: Gateway) -> None:
+    gateway.api.access.users.create("anna", "admin", "a sentence that nobody guesses")
+    client, here = gateway.client(None), f"https://localhost:{gateway.port}"
+    page = {"Origin": here, "X-Skep": "1", "X-Skep-Peer": "6.6.6.6", "X-Skep-Scheme": "http"}
+    body = {"name": "anna", "password": "a sentence that nobody guesses"}
+    with pytest.raises(Refused, match="is not this server"):
+        client.request("POST", "/v1/sessions", body, headers={**page, "Origin": "https://evil.example"})
+    answer = client.request("POST", "/v1/sessions", body, headers=page)
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert cookie.startswith("__Host-skep=")
+    (session,) = client.request("GET", "/v1/sessions", headers={"Cookie": cookie}).json()
+    assert (session["user"], session["peer"], session["current"]) == ("anna", "127.0.0.1", True)
+    with pytest.raises(Refused, match="is missing"):
+        client.request("DELETE", "/v1/sessions/current", headers={"Cookie": cookie, "Origin": here})
+    assert events(gateway, cookie, here)
+    for wrong in ("https://evil.example", f"http://localhost:{gateway.port}", ""):
+        assert not events(gateway, cookie, wrong)
+    assert client.request("DELETE", "/v1/sessions/current", headers={"Cookie": cookie, **page}).status == 204
+    with pytest.raises(Refused, match="has ended"):
+        client.request("GET", "/v1/guests", headers={"Cookie": cookie})
+
+
+def events(gateway: Gateway, cookie: str, origin: str) -> bool:
+    """Whether a page of this origin gets a WebSocket."""
+    context = gateway.target().context()
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), 30) as raw,
+        context.wrap_socket(raw, server_hostname="localhost") as line,
+    ):
+        head = [
+            "GET /v1/events?after=-1 HTTP/1.1", f"Host: localhost:{gateway.port}", "Upgrade: websocket",
+            "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: c2tlcCBza2VwIHNrZXAgIQ==",
+            f"Cookie: {cookie}", *([f"Origin: {origin}"] if origin else []),
+        ]  # fmt: skip
+        line.sendall("\r\n".join([*head, "", ""]).encode())
+        status = line.recv(12)
+        assert status in (b"HTTP/1.1 101", b"HTTP/1.1 403")
+        return status.endswith(b"101")
+
+
 def test_a_gateway_of_a_powerful_user_gives_nobody_power(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started as skepd's own user by mistake: its callers still need tokens of their own."""
     monkeypatch.setattr(peers, "peer_uid", lambda sock: os.geteuid())
@@ -356,7 +396,11 @@ def test_a_name_cannot_smuggle_anything_into_a_certificate(tmp_path: Path, name:
 def test_headers_of_the_connection_stay_behind() -> None:
     scope = {
         "headers": [
-            (b"host", b"evil"),
+            (b"host", b"hive:8443"),
+            (b"x-skep-peer", b"6.6.6.6"),
+            (b"x-skep-scheme", b"http"),
+            (b"x-skep", b"1"),
+            (b"cookie", b"__Host-skep=x"),
             (b"authorization", b"Bearer x"),
             (b"connection", b"close, X-Secret"),
             (b"x-secret", b"1"),
@@ -365,11 +409,15 @@ def test_headers_of_the_connection_stay_behind() -> None:
             (b"upgrade", b"h2c"),
         ],
         "client": ("10.0.0.1", 4),
+        "scheme": "https",
     }
     assert upstream.request_headers(scope) == [
-        (b"host", b"skepd"),
+        (b"host", b"hive:8443"),
+        (b"x-skep", b"1"),
+        (b"cookie", b"__Host-skep=x"),
         (b"authorization", b"Bearer x"),
         (b"transfer-encoding", b"chunked"),
-        (b"x-forwarded-for", b"10.0.0.1"),
+        (b"x-skep-scheme", b"https"),
+        (b"x-skep-peer", b"10.0.0.1"),
     ]
     assert (b"authorization", b"Bearer") in upstream.request_headers({"headers": []})

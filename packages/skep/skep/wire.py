@@ -210,11 +210,71 @@ class CreatedToken(Token, kw_only=True):
 
 
 class Caller(Struct, kw_only=True):
-    """Who the server takes the caller for. via: "socket" or "token"."""
+    """Who the server takes the caller for. via: "socket", "token" or "session"."""
 
     name: str
     role: Role
     via: str
+
+
+class SetupState(Struct, kw_only=True):
+    """open: whether a link that makes an administrator waits to be used."""
+
+    open: bool
+
+
+class SetupLink(Struct, kw_only=True):
+    """url: opens the page that makes an administrator, once, until `expires`."""
+
+    url: str
+    expires: float
+
+
+class SessionView(Struct, kw_only=True):
+    """A browser that is signed in. peer: its address; agent: what it calls itself; current: the one that asks."""
+
+    id: str
+    user: str
+    role: Role
+    created: float
+    seen: float
+    peer: str
+    agent: str
+    current: bool
+
+
+class PasskeyView(Struct, kw_only=True):
+    """place: the host name of the page that it belongs to."""
+
+    id: str
+    name: str
+    place: str
+    created: float
+    used: float
+
+
+class UserView(Struct, kw_only=True):
+    """An account. locked: seconds for which its password is not taken from elsewhere, after too many failures."""
+
+    name: str
+    role: Role
+    created: float
+    password: bool
+    locked: float
+    passkeys: tuple[PasskeyView, ...]
+
+
+class AuditRecord(Struct, kw_only=True):
+    """One call that changed something, or tried to. who: empty for nobody known; ref: the path below /v1/."""
+
+    number: int
+    time: float
+    who: str
+    via: str
+    peer: str
+    action: str
+    ref: str
+    outcome: str
 
 
 # --- requests ---------------------------------------------------------------------------------------------------
@@ -296,6 +356,42 @@ class NewToken(Request, kw_only=True):
     role: Role
 
 
+Password = Annotated[str, Meta(min_length=1, max_length=1024)]
+UserName = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Setup(Request, kw_only=True):
+    """secret: what follows `#` in the link."""
+
+    secret: Word
+    name: UserName
+    password: Password
+
+
+class SignIn(Request, kw_only=True):
+    name: UserName
+    password: Password
+
+
+class NewUser(Request, kw_only=True):
+    """password: none for a user who gets one later."""
+
+    name: UserName
+    role: Role
+    password: Password | None = None
+
+
+class UserChange(Request, kw_only=True):
+    role: Role
+
+
+class NewPassword(Request, kw_only=True):
+    """old: needed where a user changes his own."""
+
+    password: Password
+    old: Password | None = None
+
+
 # --- queries ----------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +422,13 @@ class ChangeQuery(WorkQuery, kw_only=True):
 
 class LimitQuery(Request, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class AuditQuery(Request, kw_only=True):
+    """before: only records with a lower number; 0: the newest."""
+
+    before: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
 class EventsQuery(Request, kw_only=True):

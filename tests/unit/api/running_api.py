@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 from fake_engine import FakeEngine
+from skepd.access.access import Access
 from skepd.api.app import create_app
 from skepd.api.authorise import Account, Authoriser
 from skepd.api.server import configuration, listening
@@ -32,7 +33,8 @@ class Running:
         self.socket = folder / "skepd.sock"
         self.accounts: dict[int, Account] = {}
         self.tokens = TokenStore(folder / "tokens.json")
-        self.authoriser = Authoriser(self.tokens, accounts=lambda uid: self.accounts[uid])
+        self.access = Access(folder)
+        self.authoriser = Authoriser(self.tokens, accounts=lambda uid: self.accounts[uid], access=self.access)
         self.app = create_app(engine, self.tokens, self.authoriser)
         self.server = uvicorn.Server(configuration(self.app))
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -52,6 +54,7 @@ class Running:
         self.server.should_exit = True
         self._thread.join(30)
         self.app.state.service.workers.close()
+        self.access.close()
 
     def request(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], Any]:
         """Status, headers (lower case), decoded body. Keyword headers: If_Match="x"."""

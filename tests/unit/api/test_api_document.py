@@ -39,4 +39,10 @@ def test_no_two_routes_collide_and_changes_need_more_than_viewer() -> None:
     keys = [(route.method, route.path) for route in ROUTES]
     assert len(set(keys)) == len(keys)
     weak = {route.path for route in ROUTES if route.role == "viewer" and route.method != "GET"}
-    assert weak == {"/v1/plan"}
+    own = {"/v1/sessions/{id}", "/v1/users/{name}/password"}
+    assert weak == {"/v1/plan", *own}
+
+
+def test_what_strangers_may_call_is_little() -> None:
+    public = {(route.method, route.path) for route in ROUTES if route.role is None}
+    assert public == {("GET", "/v1/setup"), ("POST", "/v1/setup"), ("POST", "/v1/sessions")}

@@ -21,16 +21,19 @@ from skepd.engine.contract import Engine, Operation
 from skepd.model.desired import KIND_OF
 from skepd.plan.steps import Plan
 
-from . import decode, objects, site, streams
-from .authorise import Authoriser, require
+from . import decode, objects, records, site, streams
+from .authorise import Authoriser, admit_stranger, require
 from .problems import ApiError, response, translate
-from .route import Answer, Call, Route
+from .route import Answer, Call, Route, Trace
 from .routes import ROUTES
 from .service import Service
 from .tokens import TokenStore
+from .visitor import cookie
 
 BODY_LIMIT = 6 << 20
 """Bytes of a request's body: the longest site definition (4 MiB), JSON escapes included."""
+STRANGERS_LIMIT = 64 << 10
+"""The same for who has not shown a credential yet."""
 BODY_TIMEOUT = 30.0
 JSON = "application/json"
 SLICE = 2.0
@@ -65,29 +68,44 @@ def _by_method(methods: dict[str, Endpoint]) -> Endpoint:
 
 
 async def _endpoint(service: Service, route: Route, request: Request) -> Response:
+    trace = Trace()
     try:
-        return await _answer(service, route, request)
+        return await _answer(service, route, request, trace)
     except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
-        return response(translate(error))
+        problem = translate(error)
+        await records.refused(service, route, request, trace, problem.status)
+        return response(problem)
 
 
-async def _answer(service: Service, route: Route, request: Request) -> Response:
-    caller = await service.workers.call(service.authoriser.caller, request)
-    require(caller, route.role)
+async def _answer(service: Service, route: Route, request: Request, trace: Trace) -> Response:
+    came = await service.workers.call(service.authoriser.visitor, request)
+    trace.peer = came.peer
+    caller = None
+    if route.role is None:
+        admit_stranger(service.access, request, came)
+    else:
+        caller = await service.workers.call(service.authoriser.caller, request)
+        trace.who, trace.via = caller.name, caller.via
+        require(caller, route.role)
     query: Any = decode.query(request.query_params.multi_items(), route.query)
     call = Call(
         engine=service.engine,
         tokens=service.tokens,
-        caller=caller,
+        access=service.access,
+        known=caller,
+        came=came,
+        secret=cookie(request, came.scheme),
+        trace=trace,
         params=request.path_params,
         query=query,
         body=await _body(route, request, query),
         headers=request.headers,
     )
     assert route.handler is not None
-    result = await service.workers.call(route.handler, call)
+    result = await (service.workers.call if caller else service.workers.stranger)(route.handler, call)
     if isinstance(result, Plan):
         result = Answer(site.plan_to_wire(result))
+    await records.done(service, route, request, trace, result)
     if isinstance(result, Operation) or isinstance(result.content, Operation):
         return await _operation(service, request, query, result)
     content = result.content
@@ -122,27 +140,27 @@ async def _body(route: Route, request: Request, query: Any) -> Any:
         if route.method == "PATCH":
             return objects.load_text(await _read(request), name, query.file)
         return objects.decode_text(await _read(request), kind, name, query.manager, query.file)
-    if media != JSON or route.method == "PATCH":
-        wanted = objects.TOML if route.method == "PATCH" else JSON
+    definition = route.method == "PATCH" and route.body in KIND_OF
+    if media != JSON or definition:
+        wanted = objects.TOML if definition else JSON
         raise ApiError(415, f"the body is {media or 'of no type'}", f"send {wanted}")
-    raw = decode.parse(await _read(request) or b"{}")
+    raw = decode.parse(await _read(request, STRANGERS_LIMIT if route.role is None else BODY_LIMIT) or b"{}")
     if route.body in KIND_OF:
         manager = query.manager if isinstance(query, ChangeQuery) else "user"
         return objects.decode_object(raw, route.body, request.path_params["name"], manager)
     return decode.convert(raw, route.body)
 
 
-async def _read(request: Request) -> bytes:
-    """The whole body, within BODY_LIMIT and BODY_TIMEOUT."""
+async def _read(request: Request, limit: int = BODY_LIMIT) -> bytes:
+    """The whole body, within its limit and BODY_TIMEOUT."""
     parts, size = [], 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             async for part in request.stream():
                 size += len(part)
-                if size > BODY_LIMIT:
-                    raise ApiError(
-                        413, f"the body is longer than {BODY_LIMIT >> 20} MiB", headers={"Connection": "close"}
-                    )
+                if size > limit:
+                    length = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
+                    raise ApiError(413, f"the body is longer than {length}", headers={"Connection": "close"})
                 parts.append(part)
     except TimeoutError:
         raise ApiError(

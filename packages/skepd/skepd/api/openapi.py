@@ -13,6 +13,7 @@ from skepd.model.desired import KIND_OF
 
 from .route import Route
 from .routes import ROUTES
+from .visitor import COOKIES
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEMS = {
@@ -26,7 +27,9 @@ PROBLEMS = {
     415: "The body is not JSON.",
     422: "Understood, and refused for the reason given.",
     426: "This is a WebSocket.",
+    429: "Too many attempts; Retry-After says when it may be tried again.",
 }
+RATED = ("/v1/setup", "/v1/sessions", "/v1/users/{name}/password")
 CONDITIONS = (
     ("If-Match", "The etag the object must have."),
     ("If-None-Match", "`*`: the object must not exist yet."),
@@ -44,11 +47,13 @@ def document() -> dict[str, Any]:
             "title": "Skep",
             "version": "1",
             "summary": "Guests, disks and networks of a host.",
-            "description": "On the host's unix socket the kernel says who calls; through skep-gateway a token does.",
+            "description": "On the host's unix socket the kernel says who calls; through skep-gateway a token or a "
+            "session's cookie does. Calls with a cookie that change something, and public ones, need an Origin that is "
+            "the server's own, and the header `X-Skep: 1`.",
             "license": {"name": "BSD-2-Clause", "identifier": "BSD-2-Clause"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"token": []}],
+        "security": [{"token": []}, {"session": []}],
         "paths": paths,
         "components": {
             "schemas": _schemas(),
@@ -56,7 +61,10 @@ def document() -> dict[str, Any]:
                 **{str(code): _problem(text) for code, text in PROBLEMS.items()},
                 "failed": _problem("The host failed, or is too busy; the problem says how."),
             },
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIES["https"]},
+            },
         },
     }
 
@@ -66,10 +74,12 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "operationId": _identity(route),
         "tags": [route.tag],
-        "x-role": route.role,
+        "x-role": route.role or "public",
         "parameters": _parameters(route),
         "responses": _responses(route),
     }
+    if route.role is None:
+        described["security"] = []
     if route.websocket:
         described["x-websocket"] = route.websocket
     if route.body is not None:
@@ -77,7 +87,7 @@ def _operation(route: Route) -> dict[str, Any]:
         content: dict[str, Any] = {"application/json": {"schema": schema}}
         if route.body in KIND_OF:
             content["application/toml"] = {"schema": {"type": "string"}}
-            if route.method == "PATCH":
+            if route.method == "PATCH":  # of definitions alone
                 del content["application/json"]
         needed = route.body in KIND_OF or bool(_required(route.body))
         described["requestBody"] = {"required": needed, "content": content}
@@ -117,6 +127,7 @@ def _responses(route: Route) -> dict[str, Any]:
     codes += [404] if "{" in route.path else []
     codes += [413, 415] if route.body else []
     codes += [409, 422] if route.method != "GET" or route.websocket else []
+    codes += [429] if route.path.startswith(RATED) else []
     codes += [412] if route.conditional else []
     responses: dict[str, Any] = {str(code): {"$ref": f"#/components/responses/{code}"} for code in sorted(codes)}
     responses["default"] = {"$ref": "#/components/responses/failed"}
@@ -210,7 +221,8 @@ def _close(schema: dict[str, Any]) -> None:
 
 _ANSWERS = {
     *("Caller", "Check", "CreatedToken", "Event", "GuestDisk", "Host", "Operation", "Plan", "PlanNote", "PlanStep"),
-    *("Place", "Problem", "Snapshot", "StepState", "Token"),
+    *("Place", "Problem", "Snapshot", "StepState", "Token", "AuditRecord", "PasskeyView", "SessionView", "SetupLink"),
+    *("SetupState", "UserView"),
 }
 """Answers may grow: a client must not stumble over a key it does not know."""
 

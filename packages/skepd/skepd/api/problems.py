@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,6 +12,7 @@ import msgspec
 from skep.wire import Place, Problem
 from starlette.responses import Response
 
+from skepd.access.errors import Clash, Denied, Forbidden, LockedOut, NoSuchUser, Unfit
 from skepd.engine.contract import Conflict, DefinitionError, Refused, Unknown
 from skepd.host import HostError
 
@@ -64,11 +66,31 @@ def translate(error: Exception) -> ApiError:
             return ApiError(409, str(error))
         case Refused():
             return ApiError(422, str(error))
+        case NoSuchUser() | Clash() | Denied() | Forbidden() | LockedOut() | Unfit():
+            return _of_access(error)
         case HostError():
             return ApiError(HOST_STATUS.get(error.code, 500), str(error), HOST_HINT.get(error.code, ""))
         case _:
             log.error("unexpected error in a request", exc_info=error)
             return ApiError(500, "skepd failed unexpectedly", "the reason is in skepd's log; please report it")
+
+
+def _of_access(error: Exception) -> ApiError:
+    match error:
+        case NoSuchUser():
+            return ApiError(404, str(error.args[0]))
+        case Clash():
+            return ApiError(409, str(error))
+        case Denied():
+            return ApiError(401, str(error), headers={"WWW-Authenticate": 'Bearer realm="skep"'})
+        case LockedOut():
+            seconds = math.ceil(error.seconds)
+            hint = f"try again in {seconds} s; `skep user password` on the host works at once"
+            return ApiError(429, str(error), hint, {"Retry-After": str(seconds)})
+        case Forbidden():
+            return ApiError(403, str(error))
+        case _:
+            return ApiError(422, str(error))
 
 
 def response(error: ApiError) -> Response:

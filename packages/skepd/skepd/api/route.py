@@ -9,26 +9,50 @@ from typing import Any, TypeVar
 from skep.wire import NoQuery, Role
 from starlette.datastructures import Headers
 
+from skepd.access.access import Access
 from skepd.engine.contract import Engine, Operation
 from skepd.plan.steps import Plan
 
 from .authorise import Caller
 from .tokens import TokenStore
+from .visitor import SAFE, Visitor
 
 T = TypeVar("T")
 
 
+@dataclass
+class Trace:
+    """What the audit log says of a call. who: empty for nobody known."""
+
+    who: str = ""
+    via: str = ""
+    peer: str = ""
+    written: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request, decoded and authorised. body and query have the types that the route names."""
+    """One request, decoded and authorised. body and query have the types that the route names.
+
+    known: None on a public route. secret: what the session's cookie carries, if there is one.
+    """
 
     engine: Engine
     tokens: TokenStore
-    caller: Caller
+    access: Access
+    known: Caller | None
+    came: Visitor
+    secret: str | None
+    trace: Trace
     params: Mapping[str, str]
     query: Any
     body: Any
     headers: Headers
+
+    @property
+    def caller(self) -> Caller:
+        assert self.known is not None, "a public route knows no caller"
+        return self.known
 
     @property
     def name(self) -> str:
@@ -61,13 +85,14 @@ class Route:
     """A row of the route table.
 
     body: None, a Struct, or a class of the model. answer: what a success carries; `many`: a list of it; Operation:
-    long work. media: of an answer that is bytes. websocket: what the connection carries once upgraded.
+    long work. role None: public: any stranger may call it. media: of an answer that is bytes. websocket: what the
+    connection carries once upgraded.
     """
 
     method: str
     path: str
     summary: str
-    role: Role
+    role: Role | None
     answer: Any
     handler: Handler | None = None
     many: bool = False
@@ -77,6 +102,11 @@ class Route:
     media: str = "application/json"
     conditional: bool = False
     websocket: str = ""
+
+    @property
+    def changes(self) -> bool:
+        """Whether a call may change something: it must come from a page of ours, and gets into the audit log."""
+        return self.method not in SAFE
 
     @property
     def tag(self) -> str:

@@ -7,7 +7,7 @@ from skep import wire
 from skepd.model import objects as model
 from skepd.model.names import Kind
 
-from . import adoption, guests, objects, site
+from . import adoption, guests, objects, records, sessions, site, users
 from .route import Route
 
 KINDS: tuple[tuple[str, Kind, type], ...] = (
@@ -228,7 +228,35 @@ WORK = (
 ACCESS = (
     Route(
         method="GET", path="/v1/users/me", summary="Who the server takes you for.", role="viewer",
-        answer=wire.Caller, handler=site.me,
+        answer=wire.Caller, handler=users.me,
+    ),
+    Route(
+        method="GET", path="/v1/users", summary="All accounts.", role="admin", answer=wire.UserView, many=True,
+        handler=users.users,
+    ),
+    Route(
+        method="POST", path="/v1/users", summary="Make an account.", role="admin", body=wire.NewUser,
+        answer=wire.UserView, status=201, handler=users.create,
+    ),
+    Route(
+        method="GET", path="/v1/users/{name}", summary="One account: one's own, or any for an administrator.",
+        role="viewer", answer=wire.UserView, handler=users.user,
+    ),
+    Route(
+        method="PATCH", path="/v1/users/{name}", summary="Change a user's role.", role="admin", body=wire.UserChange,
+        answer=wire.UserView, handler=users.change,
+    ),
+    Route(
+        method="DELETE", path="/v1/users/{name}", summary="Delete an account.", role="admin", answer=None, status=204,
+        handler=users.delete,
+    ),
+    Route(
+        method="PUT", path="/v1/users/{name}/password", summary="Set a password; the user's other sessions end.",
+        role="viewer", body=wire.NewPassword, answer=None, status=204, handler=users.set_password,
+    ),
+    Route(
+        method="GET", path="/v1/audit", summary="Who changed what, newest first.", role="admin",
+        query=wire.AuditQuery, answer=wire.AuditRecord, many=True, handler=records.audit,
     ),
     Route(
         method="GET", path="/v1/tokens", summary="API tokens, without their secrets.", role="admin",
@@ -244,6 +272,33 @@ ACCESS = (
     ),
 )  # fmt: skip
 
+SIGN_IN = (
+    Route(
+        method="GET", path="/v1/setup", summary="Whether a link that makes an administrator is outstanding.",
+        role=None, answer=wire.SetupState, handler=sessions.setup_state,
+    ),
+    Route(
+        method="POST", path="/v1/setup", summary="Use the one-time link: make an administrator and sign in.",
+        role=None, body=wire.Setup, answer=wire.Caller, status=201, handler=sessions.set_up,
+    ),
+    Route(
+        method="POST", path="/v1/setup/link", summary="Make a new one-time link; on the host's socket only.",
+        role="admin", answer=wire.SetupLink, status=201, handler=sessions.make_link,
+    ),
+    Route(
+        method="POST", path="/v1/sessions", summary="Sign in.", role=None, body=wire.SignIn, answer=wire.Caller,
+        status=201, handler=sessions.sign_in,
+    ),
+    Route(
+        method="GET", path="/v1/sessions", summary="Sessions: one's own, or all for an administrator.", role="viewer",
+        answer=wire.SessionView, many=True, handler=sessions.sessions,
+    ),
+    Route(
+        method="DELETE", path="/v1/sessions/{id}", summary="End a session; `current`: sign out.", role="viewer",
+        answer=None, status=204, handler=sessions.end_session,
+    ),
+)  # fmt: skip
+
 ROUTES: tuple[Route, ...] = (
     *HOST,
     *(route for kind in KINDS for route in _definitions(*kind)),
@@ -251,5 +306,6 @@ ROUTES: tuple[Route, ...] = (
     *ADOPTION,
     *GUESTS,
     *WORK,
+    *SIGN_IN,
     *ACCESS,
 )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import logging
 import os
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import uvicorn
 
+from skepd.access.access import Access
 from skepd.engine.contract import Engine
 
 from .app import create_app
@@ -23,15 +27,19 @@ from .tokens import TokenStore
 
 BACKLOG = 256
 CONNECTIONS = 2000
+SWEEP = 30.0
+log = logging.getLogger("skepd.api")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """mode 0666: everybody may connect, and is then asked who he is by the kernel (see `authorise`); a gateway,
-    operators and viewers are in groups of their own, and a socket has one group only."""
+    operators and viewers are in groups of their own, and a socket has one group only. Accounts lie beside the tokens.
+    page: where the gateway serves, for the link that makes the first administrator."""
 
     socket: Path
     tokens: Path
+    page: str = "https://localhost:8443"
     group: str | None = None
     mode: int = 0o666
     policy: Policy = field(default_factory=Policy)
@@ -45,10 +53,41 @@ def run(engine: Engine, settings: Settings) -> None:
     allow_descriptors(2 * CONNECTIONS)  # a console has a line to its guest beside its own
     settings.tokens.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     tokens = TokenStore(settings.tokens)
-    app = create_app(engine, tokens, Authoriser(tokens, settings.policy))
-    with listening(settings.socket, settings.group, settings.mode) as listener:
-        serve(app, listener)
-    app.state.service.workers.close()
+    with contextlib.closing(Access(settings.tokens.parent, settings.page)) as access:
+        app = create_app(engine, tokens, Authoriser(tokens, settings.policy, access=access))
+        welcome(access)
+        with listening(settings.socket, settings.group, settings.mode) as listener, sweeping(access):
+            serve(app, listener)
+        app.state.service.workers.close()
+
+
+def welcome(access: Access) -> None:
+    """Where there is no account yet, say how the first one is made. The link goes to a terminal, never into a log."""
+    if access.users.all():
+        return
+    if sys.stdout.isatty():
+        secret, _ = access.users.new_link()
+        print(f"open {access.link(secret)} to make the administrator (once, within an hour)", flush=True)  # noqa: T201
+    else:
+        log.info("there is no account for the web pages yet: `skep user link` prints a link that makes the first one")
+
+
+@contextlib.contextmanager
+def sweeping(access: Access) -> Iterator[None]:
+    """Ends expired sessions meanwhile, so that what they opened is closed without anybody asking."""
+    over = threading.Event()
+
+    def sweep() -> None:
+        while not over.wait(SWEEP):
+            access.sessions.sweep()
+
+    thread = threading.Thread(target=sweep, name="sessions", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def serve(app: Any, listener: socket.socket) -> None:

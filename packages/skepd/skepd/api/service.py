@@ -1,4 +1,4 @@
-"""What every request needs: the engine, its threads, the tokens, the authoriser, the stream of events."""
+"""What every request needs: the engine, its threads, tokens, accounts, the authoriser, the stream of events."""
 
 from __future__ import annotations
 
@@ -15,5 +15,7 @@ class Service:
         self.engine = engine
         self.tokens = tokens
         self.authoriser = authoriser
+        self.access = authoriser.access
+        self.endings = authoriser.access.endings
         self.workers = Workers()
         self.hub = EventHub(engine, self.workers)

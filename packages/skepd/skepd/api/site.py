@@ -78,10 +78,6 @@ def confirm(call: Call) -> Operation:
     return call.engine.confirm(call.params["id"])
 
 
-def me(call: Call) -> Answer:
-    return Answer(wire.Caller(name=call.caller.name, role=call.caller.role, via=call.caller.via))
-
-
 def tokens(call: Call) -> Answer:
     return Answer(call.tokens.all())
 
@@ -95,4 +91,5 @@ def create_token(call: Call) -> Answer:
 def revoke_token(call: Call) -> Answer:
     if not call.tokens.revoke(call.params["id"]):
         raise ApiError(404, f"there is no token {call.params['id']!r}", "`skep token list` shows those there are")
+    call.access.endings.end(f"token:{call.params['id']}", "the token was revoked")
     return Answer(None, 204)

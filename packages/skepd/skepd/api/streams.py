@@ -20,6 +20,7 @@ from skepd.engine.contract import Conflict, Event
 
 from . import decode
 from .authorise import require
+from .lasting import SESSION_ENDED, while_valid
 from .problems import ApiError, response, translate
 from .service import Service
 from .subprotocol import SUBPROTOCOL
@@ -101,7 +102,7 @@ async def _events_http(service: Service, request: Request) -> Response:
     except Exception as error:  # noqa: BLE001 - every error becomes an answer
         return response(translate(error))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_event_stream(service, after), headers=headers, media_type="text/event-stream")
+    return StreamingResponse(_event_stream(service, request, after), headers=headers, media_type="text/event-stream")
 
 
 def _last_event(request: Request, after: int) -> int:
@@ -110,10 +111,10 @@ def _last_event(request: Request, after: int) -> int:
     return int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 19 else after
 
 
-async def _event_stream(service: Service, after: int) -> AsyncIterator[bytes]:
+async def _event_stream(service: Service, request: Request, after: int) -> AsyncIterator[bytes]:
     async with service.hub.following(after) as batches:
         yield b": skep\n\n"
-        async for batch in batches:
+        async for batch in while_valid(service, request, batches):
             yield b"".join(map(_sse, batch)) if batch else b":\n\n"
 
 
@@ -125,13 +126,14 @@ async def _events_socket(service: Service, websocket: WebSocket) -> None:
     query: EventsQuery = await _admit(service, websocket, "viewer", EventsQuery)
     async with service.hub.following(query.after) as batches:
         await _accept(websocket)
-        await _first(_send_events(websocket, batches), _until_closed(websocket))
+        await _first(_send_events(websocket, while_valid(service, websocket, batches)), _until_closed(websocket))
 
 
 async def _send_events(websocket: WebSocket, batches: AsyncIterator[list[Event]]) -> None:
     async for batch in batches:
         for event in batch:
             await websocket.send_text(msgspec.json.encode(event).decode())
+    await websocket.close(SESSION_ENDED, "the session has ended")
 
 
 async def _until_closed(websocket: WebSocket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -73,6 +74,7 @@ def _parser(places: Places) -> argparse.ArgumentParser:
     parser.add_argument("--uplink", action="append", default=[], help="of the simulated host: an interface (repeat)")
     parser.add_argument("--group", default="skep", help="whose members administer this host")
     parser.add_argument("--gateway-user", default="skepgw", help="may connect, but has no rights of its own")
+    parser.add_argument("--page", help="where browsers reach the gateway; https://HOSTNAME:8443")
     parser.add_argument("--simulate", action="store_true", help="drive a simulated host in memory instead of this one")
     parser.add_argument("--version", action="version", version=f"skepd {skepd.__version__}")
     return parser
@@ -126,6 +128,7 @@ def _api(options: argparse.Namespace) -> server.Settings:
     return server.Settings(
         socket=options.socket,
         tokens=options.state / "tokens.json",
+        page=options.page or f"https://{socket.gethostname()}:8443",
         policy=Policy(admin=options.group, gateways=(options.gateway_user,)),
     )
 

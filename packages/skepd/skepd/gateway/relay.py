@@ -23,10 +23,10 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from skepd.api.subprotocol import offered_token
 
-from .upstream import CHUNK, NO_TOKEN, target
+from .upstream import CHUNK, NO_TOKEN, asked_host, origin, target
 
 LONGEST_TEXT = 1 << 20
-PASSED_ON = frozenset((b"authorization", b"user-agent", b"origin"))
+PASSED_ON = frozenset((b"authorization", b"user-agent", b"origin", b"cookie"))
 
 
 class Line:
@@ -82,8 +82,9 @@ async def _handshake(line: Line, scope: Any, send: Any) -> list[Any] | None:
     if not any(name == b"authorization" for name, _ in headers):
         token = offered_token(offered)
         headers.append((b"authorization", b"Bearer " + token.encode()) if token else NO_TOKEN)
-    where = target(scope).decode("ascii")
-    await line.send(Request(host="skepd", target=where, extra_headers=headers, subprotocols=offered))
+    headers += origin(scope)
+    host, where = asked_host(scope).decode("ascii"), target(scope).decode("ascii")
+    await line.send(Request(host=host, target=where, extra_headers=headers, subprotocols=offered))
     rejected, body = None, b""
     while True:
         events = await line.receive()

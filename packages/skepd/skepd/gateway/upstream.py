@@ -14,7 +14,10 @@ CHUNK = 65_536
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te")
 ) | {b"trailer", b"transfer-encoding", b"upgrade"}
-OURS = frozenset((b"host", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
+OURS = frozenset((b"host", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")) | {
+    *(b"x-skep-peer", b"x-skep-scheme")
+}
+"""Headers of the gateway's own: what a caller says in them is dropped."""
 NO_TOKEN = (b"authorization", b"Bearer")
 """Said for a caller without a token, so that skepd never takes him for the gateway's own user, whoever that is."""
 Headers = list[tuple[bytes, bytes]]
@@ -65,12 +68,23 @@ def request_headers(scope: Any) -> Headers:
     names = {name for name, _ in headers}
     if b"content-length" not in names and any(name == b"transfer-encoding" for name, _ in given):
         headers.append((b"transfer-encoding", b"chunked"))
-    client = scope.get("client")
-    if client:
-        headers.append((b"x-forwarded-for", client[0].encode()))
     if b"authorization" not in names:
         headers.append(NO_TOKEN)
-    return [(b"host", b"skepd"), *headers]
+    return [(b"host", asked_host(scope)), *headers, *origin(scope)]
+
+
+def asked_host(scope: Any) -> bytes:
+    """The host that the caller asked for, which skepd compares with the origin of the page."""
+    given = [value for name, value in scope["headers"] if name == b"host"]
+    return given[0] if len(given) == 1 and given[0] else b"skepd"
+
+
+def origin(scope: Any) -> Headers:
+    """What skepd believes nobody else: the caller's address, and how he came here."""
+    scheme = b"https" if scope.get("scheme") in ("https", "wss") else b"http"
+    client = scope.get("client")
+    peer = [(b"x-skep-peer", client[0].encode())] if client else []
+    return [(b"x-skep-scheme", scheme), *peer]
 
 
 def answer_headers(given: Iterable[tuple[bytes, bytes]]) -> Headers:
