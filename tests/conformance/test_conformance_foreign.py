@@ -44,10 +44,12 @@ LOOKS = (
 PASSING = re.compile(
     r"^(net\.inet6?\.\S*(count|stats|pcblist|states|activelist|hostcache\S*)|net\.local\.\S*|net\.isr\.\S*"
     r"|net\.inet\.(tcp|udp)\.\S*|net\.link\.\S*ifcount|net\.bpf\.\S*|net\.routetable\S*|net\.raw\.\S*)[:=].*$"
-    r"|(?<=abled) for \d+ days .*|^ *(searches|inserts|removals|match|current entries|half-open tcp) .*$",
+    r"|(?<=abled) for \d+ days .*|^ *(searches|inserts|removals|match|current entries|half-open tcp) .*$"
+    r"|^ *Name: \S+ +Type: socket .*$|^\w+ +(\* +)?\w+ +\d+$",
     re.MULTILINE,
 )
-"""Counters and lists of sockets: what is there at this moment, whoever made it. The settings beside them stay."""
+"""Counters and lists of sockets (ngctl is one itself): what is there at this moment, whoever made it. The settings
+beside them stay."""
 SETTINGS = re.compile(r"^net\.inet\.(tcp|udp)\.(?!\S*(count|states|stats|pcblist))\S*: -?\d+$", re.MULTILINE)
 
 

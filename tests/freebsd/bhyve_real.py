@@ -56,7 +56,7 @@ from skep_helper.vocabulary.guest import (
 
 SAFETY = 120.0
 HANDLERS = {**guests.HANDLERS, **networks.HANDLERS}
-NAME = "real-g1"
+NAME = f"real{os.getpid()}-g1"
 
 
 class Storage:
@@ -250,6 +250,7 @@ def pause(lab: Lab) -> None:
 
 def killed_guard(lab: Lab) -> None:
     lab.start(roms.say(b"up "), roms.echo())
+    lab.until(lambda: lab.text() == b"up ")
     pid = lab.reading().pid
     os.kill(lab.guard(), signal.SIGKILL)
     lab.until(lambda: lab.reading().pid == pid and state.guarded(lab.folder))
@@ -275,8 +276,11 @@ def killed_bhyve(lab: Lab) -> None:
 
 def both_killed(lab: Lab) -> None:
     lab.start(roms.sleep())
+    pid = lab.reading().pid
     os.kill(lab.guard(), signal.SIGKILL)
-    os.kill(lab.record()["pid"], signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    # One that is still about to end would be seen ending by the new guard.
+    lab.until(lambda: process.status(pid) is None)
     found = lab.ended()
     assert (found.state, found.ending) == ("crashed", "unknown"), found
     nothing_left(lab)
@@ -383,7 +387,7 @@ def features(lab: Lab) -> None:
 
 def network(lab: Lab) -> None:
     """A tap goes to the guest's jail before every run, and to its network's jail once bhyve has it open."""
-    port, net = f"{NAME}.lan", "real-net"
+    port, net = f"{NAME}.lan", f"real{os.getpid()}-net"
     spec = NetworkSpec(name=net, digest="ab" * 8, kind="isolated")
     lab.do(ApplyNetwork(network=spec))
     try:

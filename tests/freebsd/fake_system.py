@@ -151,6 +151,9 @@ class FakeSystem(System):
         was_off, self.stack.pf = not self.stack.pf, True
         return was_off
 
+    def main_rules(self) -> int:
+        return sum(line.split()[0] in ("block", "pass", "anchor") for line in self.stack.main.splitlines())
+
     def anchors(self, path: str) -> list[str]:
         return [
             name.removeprefix(f"{path}/")

@@ -285,6 +285,18 @@ def test_what_is_missing_is_told_and_made(world: World) -> None:
     assert world.read().networks[0].missing == ""
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_main_ruleset_that_is_gone_is_told_where_it_can_be_seen(world: World, seen: bool) -> None:
+    """`pfctl -F all` leaves the anchors (seen on 13.2), and without the main ruleset everything passes."""
+    world.network()
+    world.stack().main = ""
+    if not seen:
+        world.system.main_rules = lambda: -1  # type: ignore[method-assign]
+    assert world.read().networks[0].missing == ("pf rules" if seen else "")
+    world.network()
+    assert world.stack().main.startswith("set skip") is seen
+
+
 def test_addresses_and_server(world: World) -> None:
     spec = world.network(subnets=(Subnet(prefix="10.0.0.0/24", own="10.0.0.1", gateway="10.0.0.254"),))
     assert world.stack().links["gw0"].addresses == {"10.0.0.1/24"}

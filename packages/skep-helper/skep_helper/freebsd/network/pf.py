@@ -26,6 +26,10 @@ GUARDED_SETTINGS = {
 neither IP nor ARP does not cross the bridge at all."""
 
 
+MAIN_RULES = 3
+"""What the main ruleset of a network has at least: without the first of them everything would pass."""
+
+
 @dataclass(frozen=True)
 class NatLink:
     """The way out of a nat network: its interface in the stack, and the address there that guests leave with."""

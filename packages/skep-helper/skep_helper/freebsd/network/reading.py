@@ -15,7 +15,7 @@ from ...handlers import Context, Failure
 from ...policy import Policy
 from ...vocabulary import NetworkReading, ReadNetworks
 from ...vocabulary.network import GroupReading, PortReading, StackReading
-from . import guard, names, neighbours, netgraph, server
+from . import guard, names, neighbours, netgraph, pf, server
 from .records import NetworkRecord, PortRecord, Records, RouterRecord, locked
 from .responder import Responder
 from .server import Server
@@ -24,13 +24,15 @@ from .system import RUNNING, UP, System
 
 @dataclass(frozen=True)
 class Stack:
-    """What a jail's stack holds. filtered, open: interfaces with an anchor of rules, and with one that passes all."""
+    """What a jail's stack holds. filtered, open: interfaces with an anchor of rules, and with one that passes all.
+    rules: how many the main ruleset has, -1 where that cannot be seen."""
 
     flags: dict[str, int] = field(default_factory=dict)
     members: list[str] = field(default_factory=list)
     filtered: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
     nodes: dict[str, tuple[str, int]] = field(default_factory=dict)
+    rules: int = -1
     pf_was_off: bool = False
     serves: bool = False
     answers: bool = False
@@ -92,6 +94,7 @@ def ask(system: System, policy: Policy | None = None, network: str = "") -> dict
         "flags": flags,
         "members": system.members(names.BRIDGE) if names.BRIDGE in flags else [],
         "pf_was_off": system.start_pf(),
+        "rules": system.main_rules(),
         "filtered": system.anchors("sg"),
         "open": system.anchors("open"),
         "nodes": system.nodes(),
@@ -124,7 +127,7 @@ def missing(record: NetworkRecord, stack: Stack | None, host: HostSide) -> str:
     parts += [f"{name} in {bridge}" for name, bridge in joined if name not in host.members.get(bridge, [])]
     if stack.pf_was_off:
         parts.append("pf (was off)")
-    elif not {names.OWN, *members} <= set(stack.open):
+    elif not {names.OWN, *members} <= set(stack.open) or 0 <= stack.rules < pf.MAIN_RULES:
         parts.append("pf rules")
     if server.wanted(record.spec) and not stack.serves:
         parts.append("dnsmasq")

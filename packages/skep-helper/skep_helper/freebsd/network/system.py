@@ -33,6 +33,8 @@ _JAIL_CREATE, _SYS_NEW = 0x01, 1
 _GET_FLAGS, _GET_MTU, _GET_SPEC, _SET_SPEC = 0xC0206911, 0xC0206933, 0xC028697B, 0x8028697B
 _MEMBERS, _MEMBER_SIZE = 6, 80
 _PF_START, _PF_RULESETS, _PF_RULESET = 0x20004401, 0xC444443A, 0xC444443B
+_PF_RULES, _PF_RULES_SIZE, _PF_RULES_COUNT = 0xCBE04406, 3040, 12
+"""DIOCGETRULES, the size of what it takes (all zero: the main ruleset), and where it puts their number."""
 _RULESET = struct.Struct("=I1024s64s")
 _AF_LINK = 18
 _IF_DATA = struct.Struct("=4xB59xQQ")
@@ -200,6 +202,18 @@ class System:
                     return False
                 raise
         return True
+
+    def main_rules(self) -> int:
+        """How many rules the stack's main ruleset has (anchors among them); -1 when this kernel tells it otherwise."""
+        data = bytearray(_PF_RULES_SIZE)
+        with open("/dev/pf", "rb+", buffering=0) as pf:
+            try:
+                fcntl.ioctl(pf, _PF_RULES, data, True)
+            except OSError as error:
+                if error.errno in (errno.ENODEV, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
+                    return -1
+                raise
+        return int(struct.unpack_from("=I", data, _PF_RULES_COUNT)[0])
 
     def anchors(self, path: str) -> list[str]:
         """The anchors right below one, as names without it. An anchor without rules is not there."""
