@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from conformance_lab import PREFIX
+from conformance_lab import PREFIX, need
 from network_guest import Guest
 from planning import observe
 from skep_helper import vocabulary as v
@@ -71,6 +71,7 @@ class Taps:
 @contextmanager
 def taps(host: Host) -> Iterator[Taps]:
     """Their taps are closed at the end, for an open one cannot be removed."""
+    need(host, "guard", "rules")
     made = Taps(host)
     try:
         yield made

@@ -117,7 +117,7 @@ def start_a_guest(host: Host) -> None:
     if lacks(host, "vmm"):
         return
     disk = DiskDevice(disk="data", slot=0)
-    guest = sealed(v.GuestSpec(name=GUEST, digest=NO_DIGEST, memory=64 * MIB, disks=(disk,)))
+    guest = sealed(v.GuestSpec(name=GUEST, digest=NO_DIGEST, memory=256 * MIB, disks=(disk,)))
     host.perform(
         [
             v.CreateGuestFolder(guest=GUEST),

@@ -6,7 +6,7 @@ import os
 import socket
 from typing import Any
 
-from conformance_lab import GUEST, KEYS, MIB, PORT, PREFIX, A, disk_format, network, port, refusal, refused
+from conformance_lab import GUEST, KEYS, MIB, PORT, PREFIX, A, disk_format, need, network, port, refusal, refused
 from planning import observe
 from skep_helper import vocabulary as v
 from skep_helper.vocabulary.guest import DiskDevice, NicDevice
@@ -14,10 +14,12 @@ from skepd.host import Host
 from skepd.plan.digests import NO_DIGEST, sealed
 
 STOP = v.StopGuest(guest=GUEST, timeout=0)
+MEMORY = 256 * MIB
+"""Enough for any firmware to begin."""
 
 
 def spec(**fields: Any) -> v.GuestSpec:
-    return sealed(v.GuestSpec(name=GUEST, digest=NO_DIGEST, memory=64 * MIB, **fields))
+    return sealed(v.GuestSpec(name=GUEST, digest=NO_DIGEST, memory=MEMORY, **fields))
 
 
 def reading(host: Host) -> v.GuestReading | None:
@@ -34,6 +36,7 @@ def make_folder(host: Host) -> None:
 
 
 def start(host: Host) -> None:
+    need(host, "vmm", "nmdm")
     make_folder(host)
     host.perform([v.StartGuest(guest=spec(disks=(DiskDevice(disk="data", slot=0),)))])
 
@@ -53,8 +56,9 @@ def test_a_guest_starts_and_stops(host: Host) -> None:
 
 
 def test_a_guest_needs_its_parts(host: Host) -> None:
+    need(host, "vmm", "nmdm")
     make_folder(host)
-    nobody = sealed(v.GuestSpec(name=f"{PREFIX}-none", digest=NO_DIGEST, memory=64 * MIB))
+    nobody = sealed(v.GuestSpec(name=f"{PREFIX}-none", digest=NO_DIGEST, memory=MEMORY))
     assert refused(host, v.StartGuest(guest=nobody)) == "missing"
     assert refused(host, v.StartGuest(guest=spec(disks=(DiskDevice(disk="none", slot=0),)))) == "missing"
     nic = NicDevice(port=PORT, slot=1, mac="02:00:00:00:00:51")
@@ -65,6 +69,7 @@ def test_a_guest_needs_its_parts(host: Host) -> None:
 
 
 def test_a_guest_on_a_port(host: Host) -> None:
+    need(host, "vmm", "nmdm")
     make_folder(host)
     nic = NicDevice(port=PORT, slot=1, mac="02:00:00:00:00:51")
     host.perform([v.ApplyNetwork(network=network(host, A, 1)), v.ApplyPort(port=port(guest=GUEST))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import network_frames as f
 from conformance_cables import cable, make_switch, run, switch
-from conformance_lab import CABLE, SWITCH, only_on
+from conformance_lab import CABLE, SWITCH, need, only_on
 from conformance_taps import Taps, taps
 from network_guest import Guest
 from planning import observe
@@ -38,6 +38,7 @@ TAGGED = 1504
 
 @only_on("freebsd")
 def test_a_vlan(host: Host) -> None:
+    need(host, "vlan")
     with cable(CABLE, mtu=TAGGED) as far, taps(host) as lab:
         network = lab.network("vlan", kind="vlan", uplink=CABLE, vlan=100)
         guest = lab.port(network, 5)
@@ -52,6 +53,7 @@ def test_a_vlan(host: Host) -> None:
 @only_on("freebsd")
 def test_a_vlan_that_the_host_uses_itself(host: Host) -> None:
     """There is one vlan(4) for each tag: it stays the host's, with its address, and the network joins by a bridge."""
+    need(host, "vlan")
     own = f"{CABLE[:-2]}v0"
     with cable(CABLE, mtu=TAGGED) as far, taps(host) as lab:
         run("ifconfig", "vlan", "create", "vlan", "100", "vlandev", CABLE, "name", own)
@@ -132,6 +134,7 @@ def vxlan(lab: Taps) -> v.NetworkSpec:
 
 @only_on("freebsd")
 def test_a_vxlan_sends_each_known_port_to_its_peer(host: Host) -> None:
+    need(host, "vxlan")
     with cable(CABLE) as far, taps(host) as lab:
         network = vxlan(lab)
         guest = lab.port(network, 5)
@@ -157,6 +160,7 @@ def test_a_vxlan_sends_each_known_port_to_its_peer(host: Host) -> None:
 @only_on("freebsd")
 def test_ports_behind_other_peers_are_answered_for(host: Host) -> None:
     """Broadcasts reach one peer; who asks for a port behind another is told its MAC by the network itself."""
+    need(host, "vxlan")
     with cable(CABLE), taps(host) as lab:
         network = vxlan(lab)
         guest = lab.port(network, 5)
