@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from planning import observe
@@ -27,6 +27,8 @@ CABLE, SWITCH = f"cf{os.getpid()}c0", f"cf{os.getpid()}s0"
 """Interfaces that tests may make and use as uplinks: the policy allows them."""
 POOL = f"skc{os.getpid()}"
 """A ZFS pool in a file, made for the suite where the platform's storage needs one."""
+_TURNS, _PAUSE = 5, 2.0
+"""Of sweeping, and the seconds between them, more each time."""
 IMAGE_SIZE = 4 * MIB
 KEYS = ("a" * 32, "b" * 32)
 
@@ -120,7 +122,24 @@ def write_image(host: Host, name: str, version: str = "1") -> None:
 
 
 def sweep(host: Host) -> None:
-    """Remove what the suite made, also a former run that was cut off."""
+    """Remove what the suite made. What is refused is tried again: a guest may be starting for a test that was cut off.
+
+    Raises AssertionError when something stays."""
+    errors: list[HostError] = []
+    for turn in range(_TURNS):
+        time.sleep(_PAUSE * turn)
+        errors = []
+        for request in _removals(host):
+            try:
+                host.perform([request])
+            except HostError as error:
+                errors.append(error)
+        if not errors:
+            return
+    raise AssertionError("left behind: " + "; ".join(map(str, errors)))
+
+
+def _removals(host: Host) -> list[object]:
     seen = observe(host)
     key = hashlib.sha256(PREFIX.encode()).hexdigest()[:32]
     requests: list[object] = [v.StopGuest(guest=g.name, timeout=0) for g in seen.guests if _ours(g.name)]
@@ -130,10 +149,7 @@ def sweep(host: Host) -> None:
     requests += [v.TrashGuestFolder(guest=f.guest, key=key) for f in seen.storage.folders if _ours(f.guest)]
     requests += [v.EmptyTrash(key=k) for k in {*seen.storage.trash, *([key] if requests else [])} & {key, *KEYS}]
     requests += [v.RemoveImage(image=i.image, version=i.version) for i in seen.storage.images if _ours(i.image)]
-    requests += [v.AbandonImage(image=f"{PREFIX}-image", version="1")]
-    for request in requests:
-        with suppress(HostError):
-            host.perform([request])
+    return [*requests, v.AbandonImage(image=f"{PREFIX}-image", version="1")]
 
 
 def _ours(name: str) -> bool:
