@@ -146,6 +146,18 @@ class Snapshot(Struct, kw_only=True):
     disks: tuple[str, ...] = ()
 
 
+class Metrics(Struct, kw_only=True):
+    """What was used, in steps of `step` seconds from `start` on. None: nothing is known of that step (it did not run).
+
+    Of a guest: cpu in CPUs, memory in bytes, disk_read, disk_write, net_in, net_out in bytes a second. Of the host:
+    cpu, memory_used (without the cache of OpenZFS), memory_guests, arc, net_in, net_out (of its uplinks).
+    """
+
+    start: float
+    step: int
+    series: dict[str, list[float | None]]
+
+
 class PlanStep(Struct, kw_only=True):
     verb: str
     ref: str
@@ -436,6 +448,12 @@ class EventsQuery(Request, kw_only=True):
 
     after: Offset = 0
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+
+
+class SpanQuery(Request, kw_only=True):
+    """span: seconds, up to now. Up to a day in steps of 15 s, else of 5 min; at most 720 steps, which are means."""
+
+    span: Annotated[int, Meta(ge=60, le=2_592_000)] = 3600
 
 
 class SerialQuery(Request, kw_only=True):

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from skep_helper.vocabulary import VmBhyveReading
@@ -42,6 +42,7 @@ class FakeEngine:
         self.lines: list[socket.socket] = []
         self.writers: set[str] = set()
         self.foreign = VmBhyveReading()
+        self.listeners: list[Callable[[Event], None]] = []
         self.hold = False
         self.confirming = False
         self._changed = threading.Condition()
@@ -267,6 +268,19 @@ class FakeEngine:
             self._changed.wait_for(lambda: len(self.happened) > after, timeout)
             found = self.happened[max(after, 0) :]
         yield from found
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        self.listeners.append(listener)
+
+    def tell(self, kind: str, **data: Any) -> None:
+        for listener in self.listeners:
+            listener(Event(number=0, time=time.time(), kind=kind, ref="host", data=data))
+
+    # --- what is used ---
+    def metrics(self, guest: str | None, span: int) -> dict[str, Any]:
+        if guest is not None:
+            self.view(Ref(Kind.GUEST, guest))
+        return {"start": 1000.0, "step": 15, "series": {"cpu": [None, 0.5], "memory": [None, 1024.0]}}
 
     # --- lines ---
     def open_console(self, guest: str, *, writer: bool, take: bool) -> int:

@@ -222,3 +222,20 @@ def _read_until(connection: socket.socket, marker: bytes) -> bytes:
         assert data
         text += data
     return text
+
+
+def test_what_is_only_told_reaches_followers_and_disturbs_no_number(running: Running, engine: FakeEngine) -> None:
+    engine._event("old", "x")
+    follower = Client(target(running)).events(0)
+    assert next(follower)["number"] == 1
+    engine.tell("metrics", host={"cpu": 0.5})
+    told = next(follower)
+    assert (told["number"], told["kind"], told["ref"], told["data"]) == (1, "metrics", "host", {"host": {"cpu": 0.5}})
+    engine._event("new", "x")
+    assert [next(follower)[key] for key in ("number",)] == [2]
+    follower.close()
+    late = Client(target(running)).events(1)
+    kinds = sorted((next(late)["kind"], next(late)["kind"]))
+    assert kinds == ["metrics", "new"], "who comes later gets the newest at once"
+    late.close()
+    assert [event["kind"] for event in running.request("GET", "/v1/events")[2]] == ["old", "new"]

@@ -138,3 +138,13 @@ def test_more_work_than_skepd_takes_is_503(running: Running) -> None:
     running.app.state.service.workers._calls._pending = 1000
     status, headers, _ = running.request("GET", "/v1/host")
     assert (status, headers["retry-after"]) == (503, "2")
+
+
+def test_what_was_used(running: Running) -> None:
+    status, _, found = running.request("GET", "/v1/guests/web/metrics?span=60")
+    assert (status, found["start"], found["step"]) == (200, 1000.0, 15)
+    assert found["series"]["cpu"] == [None, 0.5]
+    assert running.request("GET", "/v1/host/metrics")[0] == 200
+    assert running.request("GET", "/v1/guests/none/metrics")[0] == 404
+    for span in (0, 59, 2_592_001, "x"):
+        assert running.request("GET", f"/v1/host/metrics?span={span}")[0] == 400

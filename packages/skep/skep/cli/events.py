@@ -21,6 +21,8 @@ def events(session: Session, follow: bool, after: int | None, as_json: bool) -> 
     """What happened on the host, and with --follow what happens."""
     if follow:
         for event in session.client.events(-1 if after is None else after):
+            if event["kind"] == "metrics":
+                continue  # a state every 15 s, and nothing that happened: `skep top` shows it
             click.echo(json.dumps(event, ensure_ascii=False) if as_json else _line(event))
         return
     found = session.get("events", after=after)

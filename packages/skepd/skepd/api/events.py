@@ -2,6 +2,9 @@
 
 The newest events are in a ring. A follower that fell out of it, because it reads slowly or begins in the past,
 reads from the engine instead until it is back in the ring. So memory is bounded whatever followers do.
+
+Events that the engine does not keep are of the moment: of each kind a follower gets the newest, under the number of the
+last kept event that it got, so that who comes back by number misses none of those.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 
 from skepd.engine.contract import Engine, Event
@@ -35,9 +39,15 @@ class EventHub:
         self._pool = ThreadPoolExecutor(1, "skep-events")
         self._ring: deque[Event] = deque(maxlen=RING)
         self._latest: int | None = None
+        self._told: dict[str, tuple[int, Event]] = {}
+        """By kind, the newest event that is not kept; numbered as they come."""
+        self._telling = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Condition()
         self._followers = 0
         self._pump: asyncio.Task[None] | None = None
+        engine.listen(self._hear)
 
     async def past(self, after: int, limit: int) -> list[Event]:
         """At most `limit` events after a number; none for -1."""
@@ -59,24 +69,29 @@ class EventHub:
             self._followers -= 1
 
     async def _batches(self, position: int) -> AsyncIterator[list[Event]]:
+        heard = 0
+        """The last event it got of those that are not kept: none, so that the newest come at once."""
         while True:
-            batch = await self._after(position)
+            batch = await self._after(position, heard)
             if batch:
                 position = batch[-1].number
-            yield batch
+            told = [event for number, event in self._told.values() if number > heard]
+            heard = self._telling
+            yield batch + [replace(event, number=position) for event in told]
 
-    async def _after(self, position: int) -> list[Event]:
-        """The next batch; waits for it at most HEARTBEAT seconds."""
+    async def _after(self, position: int, heard: int) -> list[Event]:
+        """The next batch; waits for it, or for something that is only told, at most HEARTBEAT seconds."""
         if self._ring and self._ring[0].number > position + 1:
             past = await self._workers.call(self._read, position, BATCH, 0.0)
             if past:
                 return past
         with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT), self._news:
-                await self._news.wait_for(lambda: (self._latest or 0) > position)
+                await self._news.wait_for(lambda: (self._latest or 0) > position or self._telling > heard)
         return list(islice((event for event in self._ring if event.number > position), BATCH))
 
     async def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         if self._pump is not None and not self._pump.done():
             return
         while batch := await self._workers.call(self._read, self._latest or 0, RING, 0.0):
@@ -98,6 +113,25 @@ class EventHub:
                 async with self._news:
                     self._keep(batch)
                     self._news.notify_all()
+
+    def _hear(self, event: Event) -> None:
+        """From a thread of the engine."""
+        loop = self._loop
+        if loop is None:
+            return
+        with suppress(RuntimeError):  # the loop has ended: nobody follows any more
+            loop.call_soon_threadsafe(self._tell, event)
+
+    def _tell(self, event: Event) -> None:
+        self._telling += 1
+        self._told[event.kind] = (self._telling, event)
+        task = asyncio.get_running_loop().create_task(self._notify())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _notify(self) -> None:
+        async with self._news:
+            self._news.notify_all()
 
     def _keep(self, batch: list[Event]) -> None:
         fresh = [event for event in batch if event.number > (self._latest or 0)]

@@ -7,7 +7,7 @@ from skep import wire
 from skepd.model import objects as model
 from skepd.model.names import Kind
 
-from . import adoption, guests, objects, records, sessions, site, users
+from . import adoption, guests, objects, records, sessions, site, usage, users
 from .route import Route
 
 KINDS: tuple[tuple[str, Kind, type], ...] = (
@@ -134,6 +134,17 @@ HOST = (
         method="POST", path="/v1/host/down", role="admin", query=wire.WaitQuery, answer=wire.Operation,
         summary="Stop all guests and take networks away, keeping definitions and disks, until skepd starts anew.",
         handler=site.down,
+    ),
+)  # fmt: skip
+
+USAGE = (
+    Route(
+        method="GET", path="/v1/guests/{name}/metrics", summary="What a guest used.", role="viewer",
+        query=wire.SpanQuery, answer=wire.Metrics, handler=usage.guest_metrics,
+    ),
+    Route(
+        method="GET", path="/v1/host/metrics", summary="What the host used.", role="viewer", query=wire.SpanQuery,
+        answer=wire.Metrics, handler=usage.host_metrics,
     ),
 )  # fmt: skip
 
@@ -303,6 +314,7 @@ ROUTES: tuple[Route, ...] = (
     *HOST,
     *(route for kind in KINDS for route in _definitions(*kind)),
     *(_action(*action) for action in ACTIONS),
+    *USAGE,
     *ADOPTION,
     *GUESTS,
     *WORK,

@@ -29,7 +29,8 @@ from skepd.platform.sim import SimHost
 from skepd.platform.sim.files import SimFiles
 
 EX_UNAVAILABLE, EX_CANTCREAT, EX_CONFIG = 69, 73, 78
-FOLDERS = ("images", "filters", "networks", "routers", "ports", "journals")
+METRICS = "metrics"
+FOLDERS = ("images", "filters", "networks", "routers", "ports", "journals", METRICS)
 log = logging.getLogger("skepd")
 
 
@@ -92,7 +93,7 @@ def _real(options: argparse.Namespace) -> Settings:
     for name in FOLDERS:
         (options.state / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     connect = partial(HelperClient, options.helper)
-    return _settings(options, DiskFiles(), connect, here().read_facts, options.state / "index.sqlite")
+    return _settings(options, DiskFiles(), connect, here().read_facts, options.state)
 
 
 def _simulated(options: argparse.Namespace) -> Settings:
@@ -105,8 +106,9 @@ def _settings(
     files: Files,
     connect: Callable[[], Host],
     facts: Callable[[HelloReading], HostFacts],
-    index: Path | None,
+    kept: Path | None,
 ) -> Settings:
+    """kept: the folder of what may be lost; None: it is in memory."""
     return Settings(
         files=files,
         state=options.state,
@@ -115,7 +117,8 @@ def _settings(
         read_facts=facts,
         pull=partial(_pull, options.allowed_signers),
         version=skepd.__version__,
-        index=index,
+        index=kept / "index.sqlite" if kept else None,
+        metrics=kept / METRICS if kept else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,7 +70,7 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something happened. number rises by one for each event and survives restarts."""
+    """Something happened. number rises by one for each event and survives restarts; 0: told once, and not kept."""
 
     number: int
     time: float
@@ -184,6 +184,15 @@ class Engine(Protocol):
 
     def events(self, after: int, timeout: float) -> Iterator[Event]:
         """Events after this number; waits at most `timeout` seconds for the first one, then ends."""
+        ...
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """listener(event) is called with each event that is not kept (number 0), from another thread; it must not
+        block. So far these are of kind "metrics"."""
+        ...
+
+    def metrics(self, guest: str | None, span: int) -> dict[str, Any]:
+        """What a guest, or (None) the host, used in the last `span` seconds: {"start", "step", "series"}."""
         ...
 
     def open_console(self, guest: str, *, writer: bool, take: bool) -> int:

@@ -40,6 +40,8 @@ from .operations import Operations, Planner
 from .ownership import with_site
 from .planning import Planning, Wish
 from .quiet import quieten
+from .rings import FileShelf, MemoryShelf, Rings
+from .sampler import Sampler
 from .status import ALIVE, Status
 from .store import PARTS, Store, without
 from .watch import Watch
@@ -51,7 +53,8 @@ class Settings:
     """state: folder of definitions and journals. pool_guests: where guests' definitions lie.
 
     connect: a new connection to the host; the engine keeps one for reading and opens one for each operation.
-    read_facts: what the platform knows of this host. index: SQLite file, None for memory.
+    read_facts: what the platform knows of this host. index: SQLite file, metrics: folder of
+    samples; None for memory.
     """
 
     files: Files
@@ -62,6 +65,7 @@ class Settings:
     pull: Pull
     version: str
     index: Path | None = None
+    metrics: Path | None = None
     parallel: int = 4
     sleep: Callable[[float], None] = time.sleep
     confirm_seconds: float = carrying.CONFIRM_SECONDS
@@ -99,6 +103,8 @@ class Engine:
         )
         self._planning = Planning(self._store, self._operations, self.observe, self._facts)
         self._store.listen(lambda ref, exists: self._events.emit("object.changed", ref, exists=exists))
+        rings = Rings(FileShelf(settings.metrics) if settings.metrics else MemoryShelf())
+        self._sampler = Sampler(self._host, self._store, self._events, rings, settings.clock)
         self._watch = Watch(self._host, self._events, self._operations, self._repair_plan)
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -112,11 +118,14 @@ class Engine:
     def start(self) -> None:
         """Begin to watch the host."""
         self._watch.start()
+        self._sampler.start()
 
     def close(self) -> None:
         self._watch.close()
+        self._sampler.close()
         self._operations.close()
         self._watch.join()
+        self._sampler.join()
         self._events.close()
         self._index.close()
         self._host.close()
@@ -314,6 +323,14 @@ class Engine:
 
     def events(self, after: int, timeout: float) -> Iterator[Event]:
         return self._events.after(after, timeout)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        self._events.listen(listener)
+
+    # --- what is used ---------------------------------------------------------------------------------------------
+
+    def metrics(self, guest: str | None, span: int) -> dict[str, Any]:
+        return self._sampler.history(guest, span)
 
     # --- consoles -------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ class Events:
         self._index, self._clock = index, clock
         self._news = threading.Condition()
         self._latest = 0
+        self._listeners: list[Callable[[Event], None]] = []
         self._closed = False
 
     def emit(self, kind: str, ref: object, **data: Any) -> None:
@@ -27,6 +28,16 @@ class Events:
         with self._news:
             self._latest = event.number
             self._news.notify_all()
+
+    def tell(self, kind: str, ref: object, **data: Any) -> None:
+        """Of this moment only: to those who listen now, without a number, and not kept."""
+        event = Event(number=0, time=self._clock(), kind=kind, ref=str(ref), data=data)
+        for listener in self._listeners:
+            listener(event)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """listener(event) is called with each event that is only told, from the thread that tells it."""
+        self._listeners.append(listener)
 
     def after(self, number: int, timeout: float) -> Iterator[Event]:
         """Events with a higher number; waits at most `timeout` seconds for the first."""
