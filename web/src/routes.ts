@@ -29,14 +29,14 @@ const later: Loader = () => import("./pages/Later.svelte");
 export const ROUTES: Route[] = [
   { pattern: "/login", title: () => text.signIn.title, page: () => import("./pages/Login.svelte"), role: "viewer", bare: true },
   { pattern: "/setup", title: () => text.setup.title, page: () => import("./pages/Setup.svelte"), role: "viewer", bare: true },
-  { pattern: "/", title: () => text.nav.site, page: later, role: "viewer", nav: "/" },
+  { pattern: "/", title: () => text.nav.site, page: () => import("./pages/Site.svelte"), role: "viewer", nav: "/" },
   { pattern: "/guests", title: () => text.nav.guests, page: () => import("./pages/Guests.svelte"), role: "viewer", nav: "/guests" },
   { pattern: "/guests/new", title: () => text.nav.guests, page: later, role: "admin", nav: "/guests" },
   { pattern: "/guests/:name/:tab?", title: ({ name }) => name ?? "", page: later, role: "viewer", nav: "/guests" },
   { pattern: "/networks", title: () => text.nav.networks, page: later, role: "viewer", nav: "/networks" },
   { pattern: "/images", title: () => text.nav.images, page: later, role: "viewer", nav: "/images" },
-  { pattern: "/operations/:id?", title: () => text.nav.operations, page: later, role: "viewer", nav: "/operations" },
-  { pattern: "/plan", title: () => text.nav.plan, page: later, role: "viewer", nav: "/plan" },
+  { pattern: "/operations/:id?", title: () => text.nav.operations, page: () => import("./pages/Operations.svelte"), role: "viewer", nav: "/operations" },
+  { pattern: "/plan", title: () => text.nav.plan, page: () => import("./pages/Plan.svelte"), role: "viewer", nav: "/plan" },
   { pattern: "/users", title: () => text.nav.users, page: later, role: "admin", nav: "/users" },
   { pattern: "/settings", title: () => text.nav.settings, page: later, role: "viewer", nav: "/settings" },
 ];

@@ -1,5 +1,6 @@
 import { Problem, problemOf } from "./problem";
 import type { Operation, Plan } from "./types";
+import { clock } from "../state/clock.svelte";
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 export type Query = Record<string, string | number | boolean | undefined>;
@@ -45,6 +46,7 @@ export async function send(where: string, ask: Ask = {}): Promise<Response> {
     ...(body === undefined ? {} : { body }),
     ...(ask.signal ? { signal: ask.signal } : {}),
   });
+  clock.heard(response.headers.get("Date"));
   if (response.ok) return response;
   const problem = await problemOf(response);
   if (response.status === 401 && !where.startsWith("/v1/sessions") && !where.startsWith("/v1/setup")) signedOut();

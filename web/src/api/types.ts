@@ -217,3 +217,71 @@ export interface SnapshotChanges {
   newer: string[];
   definition: string[];
 }
+
+export type Severity = "error" | "warning";
+
+/** The host at a glance: GET /v1/health. */
+export interface Health {
+  state: "ok" | "warning" | "error";
+  problems: { severity: Severity; ref: string; text: string; advice: string }[];
+  host: {
+    name: string;
+    platform?: string;
+    version?: string;
+    machine?: string;
+    kernel?: string;
+    cpus?: number;
+    booted?: number | null;
+    skepd_started?: number;
+    reboot?: string;
+  };
+  memory: { total: number; guests: number; arc: number | null; free: number | null };
+  pools: { name: string; size: number; allocated: number; health: string; problem?: string; scan?: string }[];
+  disks: {
+    name: string;
+    size: number;
+    model?: string;
+    health: string;
+    worn?: number | null;
+    bad?: number | null;
+    temperature?: number | null;
+    reason?: string;
+  }[];
+  uplinks: { name: string; up: boolean | null; speed?: string; description?: string }[];
+  time: { now: number; synchronised: boolean | null; source?: string; offset?: number | null };
+  guests: { running: number; stopped: number; trouble: { name: string; state: string; text?: string }[] };
+  snapshots: { guest: string; newest: number | null }[];
+  operations: { id: string; title: string; state: string }[];
+}
+
+export interface Rule {
+  direction: "in" | "out";
+  family: string;
+  protocol: string;
+  ports: string;
+  icmp_type: number;
+  icmp_code: number;
+  remote: string | null;
+  group: string | null;
+  stateless: boolean;
+}
+
+export interface Filter {
+  name: string;
+  manager: string;
+  description: string;
+  rules: Rule[];
+  etag: string;
+  status: { state: string; ports: string[] };
+}
+
+export interface Router {
+  name: string;
+  manager: string;
+  legs: { network: string; addresses: string[]; snat: boolean }[];
+  routes: [string, string][];
+  floating: [string, string][];
+  forwards: { protocol: string; outside: string; outside_port: number; inside: string; inside_port: number }[];
+  etag: string;
+  status: { state: string; macs: Record<string, string> };
+}

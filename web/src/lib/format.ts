@@ -52,6 +52,12 @@ export function ago(time: number, now = Date.now() / 1000): string {
   return now - time < 5 ? text.time.justNow : text.time.ago(span(now - time));
 }
 
+/** What is left of a span: "1:05". */
+export function countdown(seconds: number): string {
+  const whole = Math.max(0, Math.ceil(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
 const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 

@@ -1,8 +1,11 @@
 // Every word that the pages show, in English. Keys are typed: a missing one does not compile.
+import { host } from "./en-host";
 
 const many = (count: number, one: string, more: string): string => `${count} ${count === 1 ? one : more}`;
 
 export const en = {
+  ...host,
+
   product: "Skep",
   pageTitle: (page: string, host: string) => [page, host, "Skep"].filter(Boolean).join(" · "),
 
@@ -238,6 +241,7 @@ export const en = {
       "object.changed": "Definition changed",
       "operation.started": "Operation started",
       "operation.progress": "Operation step",
+      "operation.confirming": "To be confirmed",
       "operation.ended": "Operation ended",
       "host.warning": "Warning",
       "host.drift": "Repaired by itself",

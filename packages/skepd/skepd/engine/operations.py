@@ -264,6 +264,14 @@ class Operations:
         with self.changed:
             live.operation = replace(live.operation, **changes)  # type: ignore[arg-type]
             self.changed.notify_all()
+        if changes.get("state") == "confirming":
+            operation = live.operation
+            self._events.emit(
+                "operation.confirming",
+                f"operation/{operation.id}",
+                title=operation.title,
+                before=operation.confirm_before,
+            )
 
     def note_step(self, live: Live, number: int, state: str, done: int, total: int) -> None:
         with self.changed:
