@@ -22,7 +22,7 @@ IMAGES = (
 
 
 def main() -> int:
-    host = SimHost(uplinks=("igb0", "igb1"))
+    host = SimHost(uplinks=("igb0", "igb1"), management=("igb1",))
     for image in IMAGES:
         host.add_image(*image)
 

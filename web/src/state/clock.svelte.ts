@@ -17,9 +17,9 @@ class Clock {
     return (Date.now() + this.#ahead) / 1000;
   }
 
-  /** The Date of an answer. */
+  /** The Date of an answer; each server that it came through may have added its own. */
   heard(date: string | null): void {
-    const told = date === null ? NaN : Date.parse(date);
+    const told = Date.parse(/[^,]+,[^,]+/.exec(date ?? "")?.[0] ?? "");
     if (Number.isNaN(told)) return;
     const ahead = told - Date.now();
     if (Math.abs(ahead - this.#ahead) > NOISE) this.#ahead = Math.abs(ahead) > NOISE ? ahead : 0;

@@ -44,6 +44,7 @@ export const host = {
     scan: "Last check",
     disks: "Disks",
     noDisks: "This host tells of no disks.",
+    watch: "Watch it",
     worn: (percent: number) => `${percent} % worn`,
     bad: (n: number) => many(n, "bad sector", "bad sectors"),
     degrees: (n: number) => `${n} °C`,
@@ -89,7 +90,7 @@ export const host = {
   operationsPage: {
     lead: "All that was done on this host, and what is being done now.",
     caption: "Operations, newest first",
-    columns: { title: "Operation", state: "State", manager: "For", created: "Begun", took: "Took" },
+    columns: { title: "Operation", state: "State", manager: "Owner", created: "Begun", took: "Took" },
     filters: { all: "All", running: "Running", failed: "Failed" },
     state: "State",
     none: "Nothing was done on this host yet.",
@@ -109,7 +110,9 @@ export const host = {
     ended: "Ended",
     took: "Took",
     managers: { site: "site.toml", user: "a user", openstack: "OpenStack" } as Record<string, string>,
-    manager: "For",
+    manager: "Owner",
+    notBegun: "Not begun",
+    atOnce: "less than a second",
     id: "Number",
     stepStates: {
       waiting: "Waits",
