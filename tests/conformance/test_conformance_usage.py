@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance_lab import GUEST, MIB, PORT, A, disk_format, network, port
+from conformance_lab import GUEST, MIB, PORT, A, disk_format, need, network, port
 from skep_helper import vocabulary as v
 from skep_helper.vocabulary.guest import DiskDevice, NicDevice
 from skepd.host import Host
@@ -23,8 +23,9 @@ def test_the_host_uses_something(host: Host) -> None:
 
 
 def test_a_guest_that_runs_and_its_port_are_told(host: Host) -> None:
+    need(host, "vmm", "nmdm")
     nic, disk = NicDevice(port=PORT, slot=1, mac="02:00:00:00:00:51"), DiskDevice(disk="data", slot=0)
-    spec = sealed(v.GuestSpec(name=GUEST, digest=NO_DIGEST, memory=64 * MIB, nics=(nic,), disks=(disk,)))
+    spec = sealed(v.GuestSpec(name=GUEST, digest=NO_DIGEST, memory=256 * MIB, nics=(nic,), disks=(disk,)))
     host.perform(
         [
             v.CreateGuestFolder(guest=GUEST),

@@ -13,10 +13,15 @@ from pathlib import Path
 
 import pytest
 from bhyve_transcripts import blocks, commands
+from skep_helper.freebsd import guests
 from skep_helper.freebsd.bhyve import host, jail, line, process
 from skep_helper.freebsd.bhyve.host import find_user
 from skep_helper.freebsd.bhyve.jail import Jail
+from skep_helper.guard import readings
 from skep_helper.guard.protocol import GuardError
+from skep_helper.handlers import Context
+from skep_helper.policy import Policy
+from skep_helper.vocabulary.guest import ReadGuests
 
 G1 = Jail(name="g1", vm="g1", root="/j/g1", shared="/var/run/skep/bhyve/1", ruleset=92, devices=("tap30", "nmdmg2*"))
 
@@ -148,6 +153,22 @@ def test_only_one_error_of_the_kernel_means_that_a_process_is_gone(
         with pytest.raises(GuardError, match="does not tell of process 7: Cannot allocate memory"):
             process.status(7)
     assert process.title(7) == ""
+
+
+@pytest.mark.parametrize(
+    ("stopped", "state", "word"), [(True, "running", "kill -CONT 7"), (False, "running", ""), (True, "stopped", "")]
+)
+def test_a_guard_that_was_stopped_is_told(
+    stopped: bool, state: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = {
+        "guest": "a", "state": state, "digest": "ab" * 8, "pid": 9, "started": 1.0, "ending": "", "ended": 0.0,
+        "reboots": 0, "media_detached": False, "accelerator": "vmm", "message": "", "guard": 7,
+    }  # fmt: skip
+    monkeypatch.setattr(readings, "readings", lambda policy: [record])
+    monkeypatch.setattr(process, "status", lambda pid: process.Status("1", stopped, False) if pid == 7 else None)
+    (found,) = guests.read(Context(policy=Policy(), peer_uid=0), ReadGuests())
+    assert (word in found.message, bool(found.message)) == (True, bool(word))
 
 
 def test_what_is_done_by_a_process_of_its_own() -> None:

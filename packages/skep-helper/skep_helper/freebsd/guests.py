@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 from .. import log
-from ..guard import readings, spawning
+from ..guard import readings, spawning, state
+from ..guard.protocol import GuardError
 from ..guard.requests import console_reader, open_agent, open_console, open_screen, simple, stop
-from ..handlers import Failure, Handler
+from ..handlers import Context, Failure, Handler
 from ..paths import Folder
 from ..policy import Policy
 from ..run import run
 from ..vocabulary.guest import (
+    GuestReading,
     OpenAgent,
     OpenConsole,
     OpenScreen,
@@ -26,6 +29,7 @@ from ..vocabulary.guest import (
 )
 from ..vocabulary.host import Feature
 from . import guests_check, guests_facts, guests_firmware, guests_probe, guests_root, guests_sources, guests_start
+from .bhyve import process
 
 _PROBE = "skep.probe"
 
@@ -34,13 +38,31 @@ def _home(policy: Policy, guest: str) -> AbstractContextManager[Folder]:
     return guests_sources.storage().guest_folder(policy, guest)
 
 
+def read(context: Context, request: ReadGuests) -> tuple[GuestReading, ...]:
+    return tuple(readings.to_reading(_told(record)) for record in readings.readings(context.policy))
+
+
+def _told(record: dict[str, Any]) -> dict[str, Any]:
+    """With a word on a guard that somebody stopped: it holds its lock, so it looks alive, and answers nobody."""
+    guard = int(record.get("guard", 0))
+    if record["state"] not in state.LIVE or not guard:
+        return record
+    try:
+        status = process.status(guard)
+    except GuardError:
+        return record
+    if status is None or not status.stopped:
+        return record
+    return {**record, "message": f"its guard was stopped by a signal and does nothing: kill -CONT {guard}"}
+
+
 HANDLERS: dict[type, Handler] = {
     StartGuest: guests_start.start,
     StopGuest: stop,
     ResetGuest: simple("reset"),
     PauseGuest: simple("pause"),
     ResumeGuest: simple("resume"),
-    ReadGuests: readings.read,
+    ReadGuests: read,
     ReadConsole: console_reader(_home),
     OpenConsole: open_console,
     OpenScreen: open_screen,
