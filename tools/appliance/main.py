@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from . import accounts, environment, folders, guests, image, packages, services
+from . import accounts, environment, folders, guests, image, packages, pages, services
 from .commands import show
 from .places import ENVIRONMENT, RUN, RUN_HELPER, SITE, SSH_CONFIG, STATE, tool
 from .progress import Changes, Trouble, fail, say, step
@@ -39,6 +39,7 @@ def up() -> int:
     print(flush=True)
     show([tool("skep"), "guest", "list"])
     print(NEXT)
+    print(pages.invitation(), flush=True)
     return 0
 
 

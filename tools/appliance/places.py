@@ -33,6 +33,8 @@ GATEWAY_USER = "skepgw"
 IMAGE_NAME, IMAGE_VERSION = "skep-small", "1"
 IMAGE_PORT = 8097
 GATEWAY_PORT = 8443
+PAGE = f"https://localhost:{GATEWAY_PORT}"
+"""By a name, not an address: browsers keep passkeys for names only."""
 PYTHON = "/usr/bin/python3"
 """The system's: users without rights must be able to run it, wherever the administrator keeps his own."""
 

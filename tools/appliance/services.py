@@ -16,6 +16,7 @@ from .places import (
     GATEWAY_USER,
     IMAGE_PORT,
     LOG,
+    PAGE,
     POLICY,
     POOL,
     PUBLISHED,
@@ -67,6 +68,8 @@ ENGINE = Service(
         str(RUN_ENGINE / "skepd.sock"),
         "--allowed-signers",
         str(SIGNERS),
+        "--page",
+        PAGE,
     ),
     lambda: succeeds([tool("skep"), "host", "show"]),
 )

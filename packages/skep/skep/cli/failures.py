@@ -21,6 +21,7 @@ BY_STATUS = {
     412: TRY_AGAIN,
     413: DATA,
     422: DATA,
+    429: TRY_AGAIN,
     503: TRY_AGAIN,
     504: TRY_AGAIN,
     507: IO_ERROR,

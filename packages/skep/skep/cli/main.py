@@ -11,6 +11,7 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "adopt": ("adopt:adopt", "Take guests of another manager over (vm-bhyve), without copying."),
     "apply": ("site:apply", "Make the host what a site definition says."),
+    "audit": ("user:audit", "Who changed what."),
     "completion": ("completion:completion", "Print the shell's completion script."),
     "disk": ("disk:disk", "Disks of guests: list, grow."),
     "doctor": ("host:doctor", "What works on this host and what does not."),
@@ -27,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "router": ("objects:router", "Routers."),
     "snapshot": ("snapshot:snapshot", "Snapshots of guests."),
     "token": ("token:token", "API tokens: create, list, revoke."),
+    "user": ("user:user", "Accounts of the web pages: list, create, delete, role, password, link, sessions."),
 }
 
 
