@@ -32,7 +32,7 @@ export const ROUTES: Route[] = [
   { pattern: "/", title: () => text.nav.site, page: () => import("./pages/Site.svelte"), role: "viewer", nav: "/" },
   { pattern: "/guests", title: () => text.nav.guests, page: () => import("./pages/Guests.svelte"), role: "viewer", nav: "/guests" },
   { pattern: "/guests/new", title: () => text.nav.guests, page: later, role: "admin", nav: "/guests" },
-  { pattern: "/guests/:name/:tab?", title: ({ name }) => name ?? "", page: later, role: "viewer", nav: "/guests" },
+  { pattern: "/guests/:name/:tab?", title: ({ name }) => name ?? "", page: () => import("./pages/Guest.svelte"), role: "viewer", nav: "/guests" },
   { pattern: "/networks", title: () => text.nav.networks, page: later, role: "viewer", nav: "/networks" },
   { pattern: "/images", title: () => text.nav.images, page: later, role: "viewer", nav: "/images" },
   { pattern: "/operations/:id?", title: () => text.nav.operations, page: () => import("./pages/Operations.svelte"), role: "viewer", nav: "/operations" },

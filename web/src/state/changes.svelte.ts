@@ -48,12 +48,25 @@ class Changes {
     this.operations = [];
     this.problems = [];
     const outcome = new Promise<Outcome>((resolve) => (this.#answer = resolve));
-    const plans = await Promise.all(proposal.changes.map(planned));
-    if (turn === this.#turn && this.proposal) {
-      this.plans = plans;
-      this.phase = "asking";
-    }
+    await this.#plan(proposal, turn);
     return outcome;
+  }
+
+  /** The objects belong to another manager, such as site.toml; the user wants to change them all the same. */
+  async takeOver(): Promise<void> {
+    const before = this.proposal;
+    if (!before || this.phase !== "asking") return;
+    const taken = before.changes.map((change) => ({ ...change, ask: { ...change.ask, query: { ...change.ask.query, take_over: true } } }));
+    this.proposal = { ...before, changes: taken };
+    this.phase = "planning";
+    await this.#plan(this.proposal, this.#turn);
+  }
+
+  async #plan(proposal: Proposal, turn: number): Promise<void> {
+    const plans = await Promise.all(proposal.changes.map(planned));
+    if (turn !== this.#turn || !this.proposal) return;
+    this.plans = plans;
+    this.phase = "asking";
   }
 
   /** The user has seen the plan and wants it. */
@@ -107,6 +120,11 @@ class Changes {
     this.#answer = () => undefined;
     answer(outcome);
   }
+}
+
+/** Whether a refusal means that somebody else manages the object, and may be told to let go of it. */
+export function ownedByOther(problem: Problem | null): boolean {
+  return problem !== null && problem.status === 409 && /take it over|take_over/.test(`${problem.message} ${problem.hint}`);
 }
 
 export const changes = new Changes();
