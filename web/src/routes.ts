@@ -31,7 +31,7 @@ export const ROUTES: Route[] = [
   { pattern: "/setup", title: () => text.setup.title, page: () => import("./pages/Setup.svelte"), role: "viewer", bare: true },
   { pattern: "/", title: () => text.nav.site, page: () => import("./pages/Site.svelte"), role: "viewer", nav: "/" },
   { pattern: "/guests", title: () => text.nav.guests, page: () => import("./pages/Guests.svelte"), role: "viewer", nav: "/guests" },
-  { pattern: "/guests/new", title: () => text.nav.guests, page: later, role: "admin", nav: "/guests" },
+  { pattern: "/guests/new", title: () => text.create.title, page: () => import("./pages/NewGuest.svelte"), role: "admin", nav: "/guests" },
   { pattern: "/guests/:name/:tab?", title: ({ name }) => name ?? "", page: () => import("./pages/Guest.svelte"), role: "viewer", nav: "/guests" },
   { pattern: "/networks", title: () => text.nav.networks, page: later, role: "viewer", nav: "/networks" },
   { pattern: "/images", title: () => text.nav.images, page: later, role: "viewer", nav: "/images" },

@@ -296,6 +296,19 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
     """A body or query. An unknown key is an error."""
 
 
+Several = Annotated[tuple[dict[str, Any], ...], Meta(max_length=1000)]
+
+
+class Definitions(Request, kw_only=True):
+    """Definitions with their names, and with their etags where they are to be changed only as they were read."""
+
+    networks: Several = ()
+    filters: Several = ()
+    ports: Several = ()
+    routers: Several = ()
+    guests: Several = ()
+
+
 class NoOptions(Request, kw_only=True):
     pass
 

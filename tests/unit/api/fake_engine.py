@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from skep_helper.vocabulary import VmBhyveReading
@@ -135,6 +135,17 @@ class FakeEngine:
             status["snapshots"] = kept
         self.status[ref] = status
         return self._begin(f"{action} guest {name}", Manager.USER)
+
+    def put_all(self, values: Sequence[tuple[Object, str | None]], *, manager: Manager, take_over: bool) -> Operation:
+        for value, etag in values:
+            self._check(ref_of(value), manager, etag, take_over)
+        begun = [self.put(value, manager=manager, etag=etag, take_over=take_over) for value, etag in values]
+        return begun[-1]
+
+    def plan_put_all(self, values: Sequence[tuple[Object, str | None]], *, manager: Manager, take_over: bool) -> Plan:
+        for value, etag in values:
+            self._check(ref_of(value), manager, etag, take_over)
+        return _plan("define", ref_of(values[0][0]))
 
     def plan_put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
         self._check(ref_of(value), manager, etag, take_over)

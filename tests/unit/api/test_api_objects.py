@@ -160,3 +160,37 @@ def test_patch_merges_tables_and_replaces_the_rest(running: Running, engine: Fak
     assert running.request("PATCH", "/v1/guests/new", {"cpus": 4})[0] == 415
     assert running.request("PATCH", "/v1/guests/none", b"", Content_Type=TOML)[0] == 404
     assert running.request("PATCH", "/v1/guests/new", b"cpus = 1", Content_Type=TOML, If_Match='"x"')[0] == 412
+
+
+def test_several_definitions_are_one_change(running: Running, engine: FakeEngine) -> None:
+    body = {"guests": [{"name": "db", "nics": [{"port": "db.0"}]}], "ports": [{"name": "db.0", "network": "lan"}]}
+    status, _, plan = running.request("POST", "/v1/definitions?dry_run=true", body, If_None_Match="*")
+    assert (status, len(plan["steps"])) == (200, 1)
+    assert Ref(Kind.GUEST, "db") not in engine.objects
+    status, _, operation = running.request("POST", "/v1/definitions", body, If_None_Match="*")
+    assert (status, operation["state"]) == (200, "done")
+    assert engine.objects[Ref(Kind.PORT, "db.0")].network == "lan"
+    assert running.request("POST", "/v1/definitions", body, If_None_Match="*")[0] == 412
+    assert running.request("POST", "/v1/definitions", body)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "no definition"),
+        ({"guests": [{"memory": 1 << 29}]}, "has no name"),
+        ({"guests": [{"name": "db", "etag": 7}]}, "etag that is no text"),
+        ({"guests": [{"name": "db", "memroy": 1}]}, "memroy"),
+        ({"disks": []}, "disks"),
+    ],
+)
+def test_several_definitions_that_are_wrong(running: Running, body: dict[str, object], says: str) -> None:
+    status, _, problem = running.request("POST", "/v1/definitions", body)
+    assert status == 400
+    assert says in problem["detail"]
+
+
+def test_several_definitions_need_a_take_over_like_one(running: Running) -> None:
+    status, _, problem = running.request("POST", "/v1/definitions", {"guests": [{"name": "web"}]})
+    assert status == 409
+    assert "take_over" in problem["hint"]

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from skep.wire import ChangeQuery, GuestDisk, PullRequest
+from skep.wire import ChangeQuery, Definitions, GuestDisk, PullRequest
 
 from skepd.engine.contract import Conflict, Operation, Unknown, View
 from skepd.model import definitions
+from skepd.model.desired import KIND_OF, ref_of
 from skepd.model.names import Kind, Manager, Ref
-from skepd.model.objects import Image
+from skepd.model.objects import Image, Object
 from skepd.model.schema import Source
 from skepd.plan.steps import Plan
 
@@ -20,6 +21,8 @@ from .problems import ApiError
 from .route import Answer, Call, Handler
 
 TOML = "application/toml"
+SEVERAL = (Kind.NETWORK, Kind.FILTER, Kind.PORT, Kind.ROUTER, Kind.GUEST)
+TYPE_OF = {kind: shape for shape, kind in KIND_OF.items()}
 READ_ONLY = ("etag", "status", "manager")
 """Keys that answers have and requests may carry back; the manager is the caller's (query `manager`)."""
 
@@ -139,6 +142,29 @@ def precondition(call: Call, ref: Ref) -> str | None:
     return current
 
 
+def define(call: Call) -> Operation | Plan:
+    """Several definitions as one change: a guest together with the ports that it is connected by."""
+    request, query = call.body_as(Definitions), call.query_as(ChangeQuery)
+    fresh = call.headers.get("if-none-match", "").strip() == "*"
+    values = [_named(raw, kind, query.manager, fresh) for kind in SEVERAL for raw in getattr(request, f"{kind.value}s")]
+    if not values:
+        raise ApiError(400, "body: there is no definition in it", "give at least one of guests, ports, networks, ...")
+    put = call.engine.plan_put_all if query.dry_run else call.engine.put_all
+    try:
+        return put(values, manager=Manager(query.manager), take_over=query.take_over)
+    except Conflict as error:
+        there = fresh and any(_etag(call, ref_of(value)) is not None for value, _ in values)
+        raise ApiError(412 if there else 409, str(error), _hint(call, error)) from error
+
+
+def _named(raw: dict[str, Any], kind: Kind, manager: str, fresh: bool) -> tuple[Object, str | None]:
+    """A definition that says its own name, and the etag that the object must have."""
+    name, etag = raw.get("name"), raw.get("etag")
+    if not isinstance(name, str) or not isinstance(etag, str | None):
+        raise ApiError(400, f"body: a {kind.value} has no name, or an etag that is no text", "give each its name")
+    return decode_object(raw, TYPE_OF[kind], name, manager), "*" if fresh else etag
+
+
 def pull_image(call: Call) -> Operation | Plan:
     request, query = call.body_as(PullRequest), call.query_as(ChangeQuery)
     manager = Manager(query.manager)
@@ -190,7 +216,10 @@ def _conflict(call: Call, ref: Ref, etag: str | None, error: Conflict) -> ApiErr
         current = _etag(call, ref)
         if current != (None if etag == "*" else etag):
             return _changed(ref, current)
-    hint = ""
-    if not call.query.take_over and "manager" in str(error):
-        hint = "take_over=true (--take-over) takes it over from its manager"
-    return ApiError(409, str(error), hint)
+    return ApiError(409, str(error), _hint(call, error))
+
+
+def _hint(call: Call, error: Conflict) -> str:
+    if not call.query.take_over and "manage" in str(error):
+        return "take_over=true (--take-over) takes it over from its manager"
+    return ""

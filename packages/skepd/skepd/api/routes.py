@@ -170,6 +170,11 @@ ADOPTION = (
 
 GUESTS = (
     Route(
+        method="POST", path="/v1/definitions", summary="Define or change several objects and carry it out as one.",
+        role="admin", body=wire.Definitions, query=wire.ChangeQuery, answer=wire.Operation, conditional=True,
+        handler=objects.define,
+    ),
+    Route(
         method="GET", path="/v1/disks", summary="All disks of all guests.", role="viewer", answer=wire.GuestDisk,
         many=True, handler=objects.disks,
     ),

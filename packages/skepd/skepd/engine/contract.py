@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -121,6 +121,14 @@ class Engine(Protocol):
     def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
         """Define or change an object and carry it out. etag "*" means it must not exist yet."""
         ...
+
+    def put_all(self, values: Sequence[tuple[Object, str | None]], *, manager: Manager, take_over: bool) -> Operation:
+        """Define or change several objects, each with its etag, and carry it out as one change: all or nothing."""
+        ...
+
+    def plan_put_all(
+        self, values: Sequence[tuple[Object, str | None]], *, manager: Manager, take_over: bool
+    ) -> Plan: ...
 
     def delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation: ...
 

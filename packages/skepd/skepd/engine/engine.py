@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,12 @@ class Engine:
 
     def put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
         return self._submit(self._planning.putting(value, manager, etag, take_over))
+
+    def put_all(self, values: Sequence[tuple[Object, str | None]], *, manager: Manager, take_over: bool) -> Operation:
+        return self._submit(self._planning.putting_all(values, manager, take_over))
+
+    def plan_put_all(self, values: Sequence[tuple[Object, str | None]], *, manager: Manager, take_over: bool) -> Plan:
+        return self._planning.rehearse(self._planning.putting_all(values, manager, take_over).planner)
 
     def delete(self, ref: Ref, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Operation:
         return self._submit(self._planning.deleting(ref, manager, etag, take_over))

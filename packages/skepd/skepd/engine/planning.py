@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -59,6 +59,22 @@ class Planning:
 
         words = "change" if etag not in (None, "*") or self._exists(ref) else "create"
         return Wish(f"{words} {ref.kind.value} {ref.name}", manager, self.planner(change), frozenset({ref}))
+
+    def putting_all(self, values: Sequence[tuple[Object, str | None]], manager: Manager, take_over: bool) -> Wish:
+        """Several objects with their etags, as one change: what refers to another of them finds it there."""
+        checked = [(validate(replace(value, manager=manager)), etag) for value, etag in values]
+
+        def change(before: Desired) -> Desired:
+            after = before
+            for value, etag in checked:
+                self._precondition(before, ref_of(value), manager, etag, take_over)
+                after = including(after, value)
+            return after
+
+        refs = [ref_of(value) for value, _ in checked]
+        words = "change" if any(map(self._exists, refs)) else "create"
+        named = f"{refs[0].kind.value} {refs[0].name}" + (f" and {len(refs) - 1} more" if len(refs) > 1 else "")
+        return Wish(f"{words} {named}", manager, self.planner(change), frozenset(refs))
 
     def deleting(self, ref: Ref, manager: Manager, etag: str | None, take_over: bool) -> Wish:
         self.object(ref)
