@@ -25,6 +25,7 @@ OBJSETS = """\
 hw.ncpu=2
 hw.physmem=6416084992
 hw.pagesize=4096
+kern.boottime={ sec = 1795221834, usec = 123456 } Sat Nov 21 10:03:54 2026
 kern.cp_time=100 10 200 50 9999
 kern.clockrate={ hz = 100, tick = 10000, profhz = 8126, stathz = 128 }
 vm.stats.vm.v_free_count=1000
@@ -103,6 +104,7 @@ def test_freebsd_by_one_sysctl_and_each_jail(tmp_path: Path, monkeypatch: pytest
     assert len(asked) == 1
     host = found.host
     assert (host.cpus, host.cpu, host.memory) == (2, 360 * 1_000_000 // 128, 6416084992)
+    assert host.booted == 1795221834
     assert (host.free, host.arc) == (1024 * 4096, 4096000)
     (web,) = found.guests
     assert (web.name, web.cpu, web.memory) == ("web", 1_500_000, 256 * 4096)
@@ -137,10 +139,14 @@ def test_an_interfaces_counters() -> None:
 
 
 def test_linux_from_proc_and_sys(tmp_path: Path) -> None:
-    write(tmp_path / "proc/stat", "cpu  100 5 50 1000 60 1 2 3 40 0\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 1 1 1 1\nintr 5\n")
+    write(
+        tmp_path / "proc/stat",
+        "cpu  100 5 50 1000 60 1 2 3 40 0\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 1 1 1 1\nintr 5\nbtime 99\n",
+    )
     write(tmp_path / "proc/meminfo", "MemTotal:  2000 kB\nMemFree: 100 kB\nMemAvailable: 900 kB\nHugePages_Total: 0\n")
     write(tmp_path / "proc/spl/kstat/zfs/arcstats", "13 1 0x01\nname type data\nhits 4 5\nsize 4 777\nc_max 4 9\n")
     found = linux.host(tmp_path)
+    assert found.booted == 99
     assert (found.cpus, found.memory, found.free, found.arc) == (2, 2000 << 10, 900 << 10, 777)
     assert linux.parse_cpu((tmp_path / "proc/stat").read_text()) == (2, 161)
     assert linux.host(tmp_path / "nothing").memory == 0

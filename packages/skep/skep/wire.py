@@ -146,18 +146,6 @@ class Snapshot(Struct, kw_only=True):
     disks: tuple[str, ...] = ()
 
 
-class Metrics(Struct, kw_only=True):
-    """What was used, in steps of `step` seconds from `start` on. None: nothing is known of that step (it did not run).
-
-    Of a guest: cpu in CPUs, memory in bytes, disk_read, disk_write, net_in, net_out in bytes a second. Of the host:
-    cpu, memory_used (without the cache of OpenZFS), memory_guests, arc, net_in, net_out (of its uplinks).
-    """
-
-    start: float
-    step: int
-    series: dict[str, list[float | None]]
-
-
 class PlanStep(Struct, kw_only=True):
     verb: str
     ref: str

@@ -288,6 +288,12 @@ class FakeEngine:
             listener(Event(number=0, time=time.time(), kind=kind, ref="host", data=data))
 
     # --- what is used ---
+    def health(self) -> dict[str, Any]:
+        problem = {"severity": "error", "ref": "disk/ada0", "text": "ada0 fails", "advice": "replace it"}
+        lists: dict[str, Any] = {key: [] for key in ("pools", "disks", "uplinks", "snapshots", "operations")}
+        tables: dict[str, Any] = {key: {} for key in ("host", "memory", "time", "guests")}
+        return {"state": "error", "problems": [problem], **lists, **tables, "machine_age": None}
+
     def metrics(self, guest: str | None, span: int) -> dict[str, Any]:
         if guest is not None:
             self.view(Ref(Kind.GUEST, guest))

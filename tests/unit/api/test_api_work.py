@@ -148,3 +148,8 @@ def test_what_was_used(running: Running) -> None:
     assert running.request("GET", "/v1/guests/none/metrics")[0] == 404
     for span in (0, 59, 2_592_001, "x"):
         assert running.request("GET", f"/v1/host/metrics?span={span}")[0] == 400
+
+
+def test_health(running: Running) -> None:
+    status, _, found = running.request("GET", "/v1/health")
+    assert (status, found["state"], found["problems"][0]["ref"]) == (200, "error", "disk/ada0")

@@ -22,8 +22,8 @@ from .network.records import NetworkRecord, Records
 from .network.system import Counters, System
 
 _VALUES = (
-    "hw.ncpu", "hw.physmem", "hw.pagesize", "kern.cp_time", "kern.clockrate", "vm.stats.vm.v_free_count",
-    "vm.stats.vm.v_inactive_count", "kstat.zfs.misc.arcstats.size",
+    "hw.ncpu", "hw.physmem", "hw.pagesize", "kern.boottime", "kern.cp_time", "kern.clockrate",
+    "vm.stats.vm.v_free_count", "vm.stats.vm.v_inactive_count", "kstat.zfs.misc.arcstats.size",
 )  # fmt: skip
 _IDLE = 4
 """Column of kern.cp_time: user, nice, system, interrupts, idle."""
@@ -65,6 +65,7 @@ def host(values: dict[str, str]) -> HostUsage:
     page = _number(values.get("hw.pagesize", ""))
     free = (_number(values.get(f"vm.stats.vm.v_{kind}_count", "")) for kind in ("free", "inactive"))
     return HostUsage(
+        booted=parse_boot(values.get("kern.boottime", "")),
         cpus=_number(values.get("hw.ncpu", "")),
         cpu=busy * _SECOND // parse_statistics_rate(values.get("kern.clockrate", "")),
         memory=_number(values.get("hw.physmem", "")),
@@ -72,6 +73,12 @@ def host(values: dict[str, str]) -> HostUsage:
         arc=_number(values.get("kstat.zfs.misc.arcstats.size", "")),
         clock=common.clock("ntp_adjtime"),
     )
+
+
+def parse_boot(boottime: str) -> int:
+    """Seconds since 1970, from kern.boottime: "{ sec = 1600000000, usec = 5 } Sun Sep 13 ..."."""
+    words = boottime.replace(",", " ").split()
+    return _number(words[words.index("sec") + 2]) if "sec" in words[:-2] else 0
 
 
 def parse_statistics_rate(clockrate: str) -> int:

@@ -37,8 +37,10 @@ def read(context: Context, request: ReadUsage) -> UsageReading:
 def host(root: Path = Path("/")) -> HostUsage:
     """root: where /proc is."""
     memory = parse_memory(_text(root / "proc/meminfo"))
-    cpus, busy = parse_cpu(_text(root / "proc/stat"))
+    stat = _text(root / "proc/stat")
+    cpus, busy = parse_cpu(stat)
     return HostUsage(
+        booted=parse_boot(stat),
         cpus=cpus,
         cpu=busy * _SECOND // os.sysconf("SC_CLK_TCK"),
         memory=memory.get("MemTotal", 0),
@@ -115,6 +117,11 @@ def parse_cpu(stat: str) -> tuple[int, int]:
         if name == "cpu":
             busy = sum(int(value) for at, value in enumerate(columns[:8]) if at not in _IDLE)
     return len(lines) - 1 if lines else 0, busy
+
+
+def parse_boot(stat: str) -> int:
+    words = [line.split() for line in stat.splitlines() if line.startswith("btime ")]
+    return _number(words[0][1]) if words else 0
 
 
 def parse_memory(meminfo: str) -> dict[str, int]:

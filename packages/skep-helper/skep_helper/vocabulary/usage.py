@@ -24,9 +24,10 @@ class ClockReading(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class HostUsage(Checked):
-    """cpu: microseconds that all CPUs together did something. memory: total; free: what new guests can have, without
-    what the ARC would give back; arc: the cache of OpenZFS, 0 where there is none."""
+    """booted: seconds since 1970, 0 unknown. cpu: microseconds that all CPUs together did something. memory: all there
+    is; free: what new guests can have, without what the ARC would give back; arc: the cache of OpenZFS, 0 for none."""
 
+    booted: Amount = 0
     cpus: Amount = 0
     cpu: Amount = 0
     memory: Amount = 0

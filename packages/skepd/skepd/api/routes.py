@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skep import wire
+from skep import readings, wire
 
 from skepd.model import objects as model
 from skepd.model.names import Kind
@@ -139,12 +139,16 @@ HOST = (
 
 USAGE = (
     Route(
+        method="GET", path="/v1/health", summary="The host at a glance: whether all is well, and what to do.",
+        role="viewer", answer=readings.Health, handler=usage.health,
+    ),
+    Route(
         method="GET", path="/v1/guests/{name}/metrics", summary="What a guest used.", role="viewer",
-        query=wire.SpanQuery, answer=wire.Metrics, handler=usage.guest_metrics,
+        query=wire.SpanQuery, answer=readings.Metrics, handler=usage.guest_metrics,
     ),
     Route(
         method="GET", path="/v1/host/metrics", summary="What the host used.", role="viewer", query=wire.SpanQuery,
-        answer=wire.Metrics, handler=usage.host_metrics,
+        answer=readings.Metrics, handler=usage.host_metrics,
     ),
 )  # fmt: skip
 

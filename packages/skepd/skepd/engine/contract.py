@@ -110,6 +110,11 @@ class Engine(Protocol):
         """The machine: CPU, memory, NICs, disks with SMART, pools, boot environments: plain JSON. May take seconds."""
         ...
 
+    def health(self) -> dict[str, Any]:
+        """The host at a glance: state, problems with what to do, and the readings behind them: plain JSON. Cheap: what
+        is slow to read may be ten minutes old (machine_age)."""
+        ...
+
     def doctor(self) -> list[dict[str, Any]]:
         """[{"name", "works", "reason", "advice"}] for every facility and check."""
         ...

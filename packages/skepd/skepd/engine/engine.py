@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skep_helper.vocabulary import HelloReading, OpenConsole, OpenScreen, ReadConsole, ReadInventory, ReadVmBhyve
+from skep_helper.vocabulary import (
+    HelloReading,
+    InventoryReading,
+    OpenConsole,
+    OpenScreen,
+    ReadConsole,
+    ReadInventory,
+    ReadVmBhyve,
+)
 
 from skepd.adoption.adoption import Adoption
 from skepd.adoption.guests import Choices
@@ -31,7 +39,7 @@ from skepd.plan.options import PlanOptions
 from skepd.plan.steps import Note, Plan
 from skepd.platform.preparing import prepare
 
-from . import adopting, carrying, health, host_view
+from . import adopting, carrying, health, host_view, overview
 from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, View
 from .events import Events
 from .index import Index
@@ -42,10 +50,14 @@ from .planning import Planning, Wish
 from .quiet import quieten
 from .rings import FileShelf, MemoryShelf, Rings
 from .sampler import Sampler
+from .slow import Slow
 from .status import ALIVE, Status
 from .store import PARTS, Store, without
 from .watch import Watch
 from .work import Pull
+
+MACHINE_LIFE, PATIENCE = 600.0, 3.0
+"""Seconds for which disks and pools are not looked at again, and that one waits for the first look at them."""
 
 
 @dataclass(kw_only=True)
@@ -105,6 +117,7 @@ class Engine:
         self._store.listen(lambda ref, exists: self._events.emit("object.changed", ref, exists=exists))
         rings = Rings(FileShelf(settings.metrics) if settings.metrics else MemoryShelf())
         self._sampler = Sampler(self._host, self._store, self._events, rings, settings.clock)
+        self._machine = Slow(self._read_machine, MACHINE_LIFE)
         self._watch = Watch(self._host, self._events, self._operations, self._repair_plan)
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -148,15 +161,40 @@ class Engine:
             self._watch.problems,
         )
 
+    def _read_machine(self) -> InventoryReading:
+        (found,) = self._host.perform((ReadInventory(),))
+        assert isinstance(found, InventoryReading)
+        return found
+
     def inventory(self) -> dict[str, Any]:
-        return health.inventory(self._host.perform((ReadInventory(),))[0])
+        return health.inventory(self._read_machine())
 
     def doctor(self) -> list[dict[str, Any]]:
         broken = {f"definition {ref}": reason for ref, reason in self._store.broken.items()}
         observed, leftovers = self.observe(), self._operations.leftovers()
         found = host_view.doctor(self._host.hello(), broken, leftovers, observed, self._watch.problems)
         running = sum(reading.state in ALIVE for reading in observed.guests)
-        return found + health.checks(self._host.perform((ReadInventory(),))[0], running)
+        return found + health.checks(self._read_machine(), running)
+
+    def health(self) -> dict[str, Any]:
+        observed, store = self.observe(), self._store
+        return overview.overview(
+            overview.View(
+                facts=self._facts,
+                version=self._settings.version,
+                started=self._started,
+                now=self._settings.clock(),
+                folder=str(self._settings.pool_guests.parent),
+                desired=store.desired,
+                observed=observed,
+                usage=self._sampler.recent(),
+                machine=self._machine.get(PATIENCE),
+                operations=tuple(self._operations.list(100)),
+                broken=store.broken,
+                leftovers=self._operations.leftovers(),
+                problems=self._watch.problems,
+            )
+        )
 
     def views(self, kind: str) -> list[View]:
         desired, observed = self._store.desired, self.observe()

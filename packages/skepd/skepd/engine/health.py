@@ -18,7 +18,7 @@ def inventory(reading: InventoryReading) -> dict[str, Any]:
 
 def checks(reading: InventoryReading, running: int) -> list[dict[str, Any]]:
     """What `skep doctor` says of the machine. running: guests that run."""
-    found = [*_smart(reading), *map(_pool, reading.pools), *_boot(reading, running)]
+    found = [*_smart(reading), *map(pool, reading.pools), *boot(reading, running)]
     return [dict(zip(("name", "works", "reason", "advice"), row, strict=True)) for row in found]
 
 
@@ -28,15 +28,15 @@ Row = tuple[str, bool, str, str]
 def _smart(reading: InventoryReading) -> Iterator[Row]:
     if reading.smart and reading.drives:
         yield "smart", False, reading.smart, "until then nobody hears of a disk that is about to fail"
-    for drive in reading.drives:
-        if drive.smart is not None:
-            yield _drive(drive, drive.smart)
+    for one in reading.drives:
+        if one.smart is not None:
+            yield drive(one, one.smart)
 
 
-def _drive(drive: DriveReading, smart: Any) -> Row:
-    name = f"disk {drive.name}"
+def drive(reading: DriveReading, smart: Any) -> Row:
+    name = f"disk {reading.name}"
     if smart.health == "failed":
-        return name, False, f"SMART says that {drive.model or drive.name} fails", "replace it now: zpool replace"
+        return name, False, f"SMART says that {reading.model or reading.name} fails", "replace it now: zpool replace"
     if smart.bad:
         many = f"{smart.bad} sectors could not be read or were replaced"
         return name, False, many, "watch it, and have another disk at hand; `smartctl -a` says more"
@@ -47,17 +47,17 @@ def _drive(drive: DriveReading, smart: Any) -> Row:
     return name, True, "", ""
 
 
-def _pool(pool: PoolReading) -> Row:
-    name = f"pool {pool.name}"
-    if pool.health != "ONLINE" or pool.problem:
-        return name, False, f"{pool.health}: {pool.problem}".rstrip(": "), f"zpool status -x {pool.name}"
-    if pool.size and pool.allocated > FULL * pool.size:
-        percent = 100 * pool.allocated // pool.size
+def pool(reading: PoolReading) -> Row:
+    name = f"pool {reading.name}"
+    if reading.health != "ONLINE" or reading.problem:
+        return name, False, f"{reading.health}: {reading.problem}".rstrip(": "), f"zpool status -x {reading.name}"
+    if reading.size and reading.allocated > FULL * reading.size:
+        percent = 100 * reading.allocated // reading.size
         return name, False, f"{percent} % of it is used", "remove snapshots or images, or add disks: it becomes slow"
     return name, True, "", ""
 
 
-def _boot(reading: InventoryReading, running: int) -> Iterator[Row]:
+def boot(reading: InventoryReading, running: int) -> Iterator[Row]:
     """A boot ends guests, so an update is prepared while they run, and finished when they may stop."""
     if reading.reboot:
         advice = f"`skep host down` stops {_guests(running)} in order, then boot; they start again by themselves"

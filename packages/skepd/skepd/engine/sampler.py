@@ -64,6 +64,14 @@ class Sampler:
                 self._latest = (self._monotonic(), reading)
             return self._latest[1]
 
+    def recent(self) -> UsageReading | None:
+        """The last reading, or one of now when the sampler does not run; None when there is none."""
+        try:
+            return self.usage(FINE.step + FRESH)
+        except HostError as error:
+            self._warn(str(error))
+            return None
+
     def take(self) -> None:
         """One sample of this moment. Raises HostError."""
         reading, now = self.usage(0.0), self._monotonic()

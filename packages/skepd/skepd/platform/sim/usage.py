@@ -13,7 +13,6 @@ from .network import SimNetwork
 from .table import Table
 
 MIB, SECOND = 1 << 20, 1_000_000
-_DAY = 86_400.0
 
 
 class SimUsage:
@@ -25,6 +24,7 @@ class SimUsage:
     ) -> None:  # fmt: skip
         self._clock, self._memory, self._cpus, self._uplinks = clock, memory, cpus, uplinks
         self._guests, self._network = guests, network
+        self._booted = int(clock())
         self.time = v.ClockReading(synchronised="yes", offset=180, error=2500)
         """For whoever plays with it."""
 
@@ -39,8 +39,9 @@ class SimUsage:
         taken = sum(guest.memory for guest in guests)
         return v.UsageReading(
             host=v.HostUsage(
+                booted=self._booted,
                 cpus=self._cpus,
-                cpu=sum(guest.cpu for guest in guests) + _risen("host", "cpu", now % _DAY, 0.3 * SECOND),
+                cpu=sum(guest.cpu for guest in guests) + _risen("host", "cpu", now - self._booted, 0.3 * SECOND),
                 memory=self._memory,
                 free=max(self._memory * 7 // 8 - arc - taken, 0),
                 arc=arc,
@@ -48,7 +49,7 @@ class SimUsage:
             ),
             guests=guests,
             ports=tuple(self._port(name, now) for name in sorted(self._network.ports)),
-            uplinks=tuple(_uplink(name, now) for name in self._uplinks),
+            uplinks=tuple(_uplink(name, now - self._booted) for name in self._uplinks),
         )
 
     def _port(self, name: str, now: float) -> v.PortUsage:
@@ -73,8 +74,7 @@ def _guest(guest: SimGuest, now: float) -> v.GuestUsage:
     )
 
 
-def _uplink(name: str, now: float) -> v.UplinkUsage:
-    life = now % _DAY
+def _uplink(name: str, life: float) -> v.UplinkUsage:
     return v.UplinkUsage(
         name=name, carrier="up", received=_risen(name, "received", life, MIB), sent=_risen(name, "sent", life, MIB)
     )

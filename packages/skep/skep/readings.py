@@ -1,0 +1,53 @@
+"""Answers that say how a host is: whether all is well, what is used, what changed since a snapshot.
+
+Times are seconds since 1970, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Metrics(Struct, kw_only=True):
+    """What was used, in steps of `step` seconds from `start` on. None: nothing is known of that step (it did not run).
+
+    Of a guest: cpu in CPUs, memory in bytes, disk_read, disk_write, net_in, net_out in bytes a second. Of the host:
+    cpu, memory_used (without the cache of OpenZFS), memory_guests, arc, net_in, net_out (of its uplinks).
+    """
+
+    start: float
+    step: int
+    series: dict[str, list[float | None]]
+
+
+class HealthProblem(Struct, kw_only=True):
+    """severity: warning or error. ref: guest/web, pool/tank, disk/ada0, uplink/igb0, operation/ID, host, ..."""
+
+    severity: str
+    ref: str
+    text: str
+    advice: str
+
+
+class Health(Struct, kw_only=True):
+    """The host at a glance. state: ok, warning or error. Numbers that are not known are null.
+
+    time: offset and error in seconds; synchronised: null when the kernel does not tell. snapshots: the time of the
+    newest one of each guest. operations: those that have not ended. machine_age: seconds since disks and pools were
+    looked at, null when that has not been done yet.
+    """
+
+    state: str
+    problems: tuple[HealthProblem, ...]
+    host: dict[str, Any]
+    memory: dict[str, Any]
+    pools: list[dict[str, Any]]
+    disks: list[dict[str, Any]]
+    uplinks: list[dict[str, Any]]
+    time: dict[str, Any]
+    guests: dict[str, Any]
+    snapshots: list[dict[str, Any]]
+    operations: list[dict[str, Any]]
+    machine_age: float | None = None
