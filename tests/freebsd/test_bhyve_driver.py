@@ -314,7 +314,7 @@ def test_typing_reaches_the_guest_also_after_a_reboot(lab: Lab) -> None:
     from skep_helper.guard import client
 
     lab.start({"say": "one "}, {"say": "two "})
-    descriptor = client.ask_descriptor(lab.policy, "g1", {"op": "console", "writer": True, "take": False})
+    _, descriptor = client.ask_descriptor(lab.policy, "g1", {"op": "console", "writer": True, "take": False})
     os.write(descriptor, b"x")
     lab.until(lambda: b"<x>" in lab.history())
     lab.ask("reset")

@@ -74,7 +74,7 @@ class Shell:
 
 @contextmanager
 def shell(engine: Engine) -> Iterator[Shell]:
-    made = Shell(engine.open_console(GUEST, writer=True, take=True))
+    made = Shell(engine.open_console(GUEST, writer=True, take=True)[0])
     try:
         yield made
     finally:

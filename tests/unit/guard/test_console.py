@@ -42,8 +42,8 @@ class Line:
         except BlockingIOError:
             return b""
 
-    def open(self, *, writer: bool = False, take: bool = False) -> socket.socket:
-        theirs = self.console.open(writer=writer, take=take)
+    def open(self, *, writer: bool = False, take: bool = False, offset: int | None = None) -> socket.socket:
+        theirs, self.begins = self.console.open(writer=writer, take=take, offset=offset)
         theirs.setblocking(False)
         return theirs
 
@@ -67,6 +67,28 @@ def test_viewers_see_what_comes_after_they_opened(line: Line) -> None:
         line.say(b"after")
         assert one.recv(100) == two.recv(100) == b"after"
     assert line.history.read(0, 100)[1] == b"before after"
+
+
+def test_a_viewer_goes_on_where_it_was(line: Line) -> None:
+    line.say(b"0123456789")
+    for offset, begins in ((4, 4), (-3, 7), (-1000, 0), (1000, 10), (0, 0), (None, 10)):
+        with line.open(offset=offset) as viewer:
+            line.turn()
+            assert line.begins == begins
+            line.console.pump()
+            kept = line.history.read(begins, 100)[1]
+            assert kept == (viewer.recv(100) if kept else b"")
+    with line.open(offset=8) as viewer:
+        line.say(b"ab")
+        assert viewer.recv(100) == b"89ab"
+
+
+def test_what_is_not_kept_any_more_is_left_out(line: Line) -> None:
+    for _ in range(10):
+        line.say(b"x" * 60_000)
+    assert line.history.start > 0
+    line.open(offset=5).close()
+    assert line.begins == line.history.start
 
 
 def test_only_the_writer_types(line: Line) -> None:

@@ -146,7 +146,7 @@ def test_nobody_else_waits_for_a_guard_that_hangs(policy: Policy, helper: int) -
         message, _ = protocol.receive(guard)
         assert (message or {})["op"] == "console"
         with open("/dev/null") as null:
-            protocol.send(guard, {"state": {}}, [null.fileno()])
+            protocol.send(guard, {"state": {}, "offset": 0}, [null.fileno()])
         viewer.join()
         guard.close()
     assert os.read(opened[0], 1) == b""

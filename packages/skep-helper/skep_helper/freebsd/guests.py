@@ -8,7 +8,7 @@ from typing import Any
 from .. import log
 from ..guard import readings, spawning, state
 from ..guard.protocol import GuardError
-from ..guard.requests import console_reader, open_agent, open_console, open_screen, simple, stop
+from ..guard.requests import console_opener, console_reader, open_agent, open_screen, simple, stop
 from ..handlers import Context, Failure, Handler
 from ..paths import Folder
 from ..policy import Policy
@@ -64,7 +64,7 @@ HANDLERS: dict[type, Handler] = {
     ResumeGuest: simple("resume"),
     ReadGuests: read,
     ReadConsole: console_reader(_home),
-    OpenConsole: open_console,
+    OpenConsole: console_opener(_home),
     OpenScreen: open_screen,
     OpenAgent: open_agent,
     Probe: guests_probe.probe,

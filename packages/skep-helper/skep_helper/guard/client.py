@@ -178,12 +178,12 @@ def ask(policy: Policy, guest: str, message: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def ask_descriptor(policy: Policy, guest: str, message: dict[str, Any]) -> int:
+def ask_descriptor(policy: Policy, guest: str, message: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """An operation that answers with a descriptor, which is the caller's."""
-    _, descriptors = _ask(policy, guest, message, None)
+    answer, descriptors = _ask(policy, guest, message, None)
     if len(descriptors) != 1:
         raise Failure("failed", f"guest {guest}: its guard sent {len(descriptors)} descriptors")
-    return descriptors[0]
+    return answer, descriptors[0]
 
 
 def ask_long(policy: Policy, guest: str, message: dict[str, Any], patience: float, tick: Callable[[], None]) -> None:

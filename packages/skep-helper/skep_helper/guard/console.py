@@ -84,8 +84,12 @@ class Console:
             self._feed(viewer)
         return True
 
-    def open(self, *, writer: bool, take: bool) -> socket.socket:
-        """A new console from now on; the caller closes its end. Raises GuardError(busy) when another one writes."""
+    def open(self, *, writer: bool, take: bool, offset: int | None = None) -> tuple[socket.socket, int]:
+        """A new console, and the offset of its first byte; the caller closes its end.
+
+        offset: of the history, or the next that is kept; negative: so many bytes before its end; None: from now on.
+        Raises GuardError(busy) when another one writes.
+        """
         if writer and self._writer is not None:
             if not take:
                 raise GuardError("busy", "somebody else writes to this console: take it over, or open it read-only")
@@ -94,13 +98,14 @@ class Console:
             raise GuardError("busy", f"{MOST_VIEWERS} consoles of this guest are open already; close one of them")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
-        viewer = Viewer(ours, self._history.end)
+        viewer = Viewer(ours, self._history.place(offset))
         self._viewers[viewer.descriptor] = viewer
         if writer:
             self._writer = viewer
             self._pending = b""
+        begins = viewer.offset
         self._watch(viewer)
-        return theirs
+        return theirs, begins
 
     def close(self) -> None:
         """Read the line to its end, give viewers what they take without waiting, close everything."""

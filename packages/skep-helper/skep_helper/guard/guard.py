@@ -143,8 +143,9 @@ class Guard:
         if operation == "reading":
             return None
         if operation == "console":
-            theirs = self._console.open(writer=bool(message.get("writer")), take=bool(message.get("take")))
-            return {"descriptors": [theirs.detach()]}
+            writer, take, offset = bool(message.get("writer")), bool(message.get("take")), message.get("offset")
+            theirs, begins = self._console.open(writer=writer, take=take, offset=offset)
+            return {"descriptors": [theirs.detach()], "offset": begins}
         if operation == "screen":
             return (yield from self._screen())
         if operation == "execute":

@@ -30,6 +30,12 @@ class History:
         """The offset of the oldest byte that is still kept."""
         return self._starts[0] if self._starts else self.end
 
+    def place(self, offset: int | None) -> int:
+        """The offset that is meant: negative ones count from the end, None is the end; what is gone is not meant."""
+        if offset is None:
+            return self.end
+        return min(max(offset if offset >= 0 else self.end + offset, self.start), self.end)
+
     def append(self, data: bytes) -> None:
         if self._writer < 0 or self.end - self._starts[-1] >= self._size:
             self._turn()

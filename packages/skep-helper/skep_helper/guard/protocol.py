@@ -13,7 +13,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-VERSION = 1
+VERSION = 2
+"""2: the operation console takes an offset and answers with one."""
 MAX_MESSAGE = 256 * 1024
 MAX_DESCRIPTORS = 250
 """Linux passes at most 253 in one message."""

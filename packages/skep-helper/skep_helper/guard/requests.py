@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ SERIAL = "serial"
 _ENDING = 300
 """Seconds beyond an orderly shutdown's own limit for a VMM to write back what its disks hold."""
 _MAX_READ = 1 << 20
+_ATTEMPTS = 50
+HomeOf = Callable[[Policy, str], AbstractContextManager[Folder]]
 
 
 def stop(context: Context, request: StopGuest) -> None:
@@ -44,7 +47,7 @@ def simple(operation: str) -> Handler:
     return handle
 
 
-def console_reader(home_of: Callable[[Policy, str], AbstractContextManager[Folder]]) -> Handler:
+def console_reader(home_of: HomeOf) -> Handler:
     """ReadConsole, also of a stopped guest. home_of: opens the guest's folder; raises Failure(missing)."""
 
     def read_console(context: Context, request: ReadConsole) -> dict[str, object]:
@@ -61,13 +64,39 @@ def console_reader(home_of: Callable[[Policy, str], AbstractContextManager[Folde
     return read_console
 
 
-def open_console(context: Context, request: OpenConsole) -> None:
-    message = {"op": "console", "writer": request.writer, "take": request.take}
-    context.answer_descriptors.append(client.ask_descriptor(context.policy, request.guest, message))
+def console_opener(home_of: HomeOf) -> Handler:
+    """OpenConsole. home_of: as of console_reader."""
+
+    def open_console(context: Context, request: OpenConsole) -> dict[str, object]:
+        policy, guest = context.policy, request.guest
+        message = {"op": "console", "writer": request.writer, "take": request.take, "offset": request.offset}
+        end = -1
+        for _ in range(_ATTEMPTS):
+            answer, descriptor = client.ask_descriptor(policy, guest, message)
+            # A guard of an older version: the console begins with what the guest says next. Where that is, is known
+            # when it said nothing between two looks.
+            begins = answer["offset"] if "offset" in answer else _end_of(home_of, policy, guest)
+            if "offset" in answer or begins == end:
+                context.answer_descriptors.append(descriptor)
+                return {"offset": begins}
+            os.close(descriptor)
+            end, message["take"] = begins, request.writer
+        raise Failure("busy", f"guest {guest} says too much for the guard it was started with; try again")
+
+    return open_console
+
+
+def _end_of(home_of: HomeOf, policy: Policy, guest: str) -> int:
+    with home_of(policy, guest) as home:
+        if not home.exists(SERIAL):
+            return 0
+        home.folder(SERIAL).close()
+        return History(home.shown(SERIAL)).end
 
 
 def open_screen(context: Context, request: OpenScreen) -> None:
-    context.answer_descriptors.append(client.ask_descriptor(context.policy, request.guest, {"op": "screen"}))
+    _, descriptor = client.ask_descriptor(context.policy, request.guest, {"op": "screen"})
+    context.answer_descriptors.append(descriptor)
 
 
 def open_agent(context: Context, request: OpenAgent) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..guard import readings, spawning
-from ..guard.requests import console_reader, open_agent, open_console, open_screen, simple, stop
+from ..guard.requests import console_opener, console_reader, open_agent, open_screen, simple, stop
 from ..handlers import Handler
 from ..policy import Policy
 from ..vocabulary.guest import (
@@ -31,7 +31,7 @@ HANDLERS: dict[type, Handler] = {
     ResumeGuest: simple("resume"),
     ReadGuests: readings.read,
     ReadConsole: console_reader(guests_sources.guest_folder),
-    OpenConsole: open_console,
+    OpenConsole: console_opener(guests_sources.guest_folder),
     OpenScreen: open_screen,
     OpenAgent: open_agent,
     Probe: guests_probe.probe,

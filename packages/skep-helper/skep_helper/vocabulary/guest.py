@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from .fields import (
     Address,
@@ -19,6 +20,7 @@ from .fields import (
     SerialText,
     ShortText,
     TransportPort,
+    _range,
     word,
 )
 
@@ -160,14 +162,17 @@ class ReadConsole(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenConsole(Checked):
-    """Answer: one descriptor, a stream socket: bytes in are typed, bytes out are the serial output from now on.
+    """Answer: one descriptor, a stream socket: bytes in are typed, bytes out are the serial output from now on, or
+    from an offset of the history; and {"offset"} of the first byte that comes out.
 
     writer: only one writer at a time; take: take over from the one there is.
+    offset: where to begin, or at the next byte that is kept; negative: so many bytes before the end; None: at the end.
     """
 
     guest: Name
     writer: bool = True
     take: bool = False
+    offset: Annotated[int, _range(-(1 << 30), 1 << 60)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,8 +208,12 @@ class Engine(Protocol):
         """What a guest, or (None) the host, used in the last `span` seconds: {"start", "step", "series"}."""
         ...
 
-    def open_console(self, guest: str, *, writer: bool, take: bool) -> int:
-        """A descriptor: a stream socket, the last 64 KiB of history first, then live."""
+    def open_console(self, guest: str, *, writer: bool, take: bool, offset: int | None = None) -> tuple[int, int]:
+        """A descriptor (a stream socket: the history from an offset on, then live), and the offset of its first byte.
+
+        offset: of a byte that is kept, or the next that is; negative: so many bytes before the end; None: from now on.
+        A guest that was started by an older version gives what comes from now on, whatever was asked.
+        """
         ...
 
     def open_screen(self, guest: str) -> int: ...

@@ -378,13 +378,14 @@ class Engine:
 
     # --- consoles -------------------------------------------------------------------------------------------------
 
-    def open_console(self, guest: str, *, writer: bool, take: bool) -> int:
+    def open_console(self, guest: str, *, writer: bool, take: bool, offset: int | None = None) -> tuple[int, int]:
         self._planning.object(Ref(Kind.GUEST, guest))
         try:
-            _, descriptor = self._host.open(OpenConsole(guest=guest, writer=writer, take=take))
+            request = OpenConsole(guest=guest, writer=writer, take=take, offset=offset)
+            answer, descriptor = self._host.open(request)
         except HostError as error:
             raise _as_refusal(error) from error
-        return descriptor
+        return descriptor, int(answer["offset"])
 
     def open_screen(self, guest: str) -> int:
         self._planning.object(Ref(Kind.GUEST, guest))

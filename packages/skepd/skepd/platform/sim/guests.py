@@ -13,6 +13,7 @@ from skepd.host import HostError
 
 from .console import Console
 from .network import SimNetwork
+from .screen import Screen
 from .storage import SimStorage
 from .table import Table
 
@@ -37,6 +38,7 @@ class SimGuest:
     pid: int
     started: float
     console: Console
+    screen: Screen
     state: str = "running"
     ending: str = ""
     ended: float = 0.0
@@ -74,6 +76,7 @@ class SimGuests:
     def lose_power(self) -> None:
         for guest in self.running.values():
             guest.console.close()
+            guest.screen.close()
         self.running.clear()
 
     def forget(self, name: str) -> None:
@@ -99,7 +102,7 @@ class SimGuests:
             return self._reading(there)
         self._check_start(spec)
         console = there.console if there is not None else Console()
-        guest = SimGuest(spec, next(self._pids), self.clock(), console)
+        guest = SimGuest(spec, next(self._pids), self.clock(), console, Screen(spec.name))
         guest.console.boot(f"{spec.name} starts\r\n".encode())
         self.running[spec.name] = guest
         return self._reading(guest)
@@ -144,6 +147,8 @@ class SimGuests:
     def end(self, guest: SimGuest, ending: str) -> None:
         guest.state = "crashed" if ending in ("error", "triple-fault") else "stopped"
         guest.ending, guest.ended = ending, self.clock()
+        guest.console.close()
+        guest.screen.close()
 
     def reboot(self, guest: SimGuest) -> None:
         guest.reboots += 1
@@ -189,6 +194,12 @@ class SimGuests:
             media_detached=guest.media_detached,
             accelerator="sim",
         )
+
+    def open_screen(self, request: v.OpenScreen) -> tuple[None, int]:
+        guest = self.alive(request.guest)
+        if not guest.spec.screen:
+            raise HostError("missing", "this guest has no screen")
+        return None, guest.screen.open()
 
     def read_console(self, request: v.ReadConsole) -> dict[str, object]:
         guest = self.running.get(request.guest)

@@ -13,7 +13,7 @@ from skep_helper import vocabulary as v
 from skepd.host import HostError, Progress
 from skepd.model.facts import HostFacts
 
-from .console import open_agent, open_screen
+from .console import open_agent
 from .faults import Died, Fault, Faults
 from .guests import SimGuest, SimGuests
 from .network import SimNetwork
@@ -109,7 +109,8 @@ class SimHost:
 
     def open(self, request: Any) -> tuple[Any, int]:
         try:
-            return None, self._with_faults(request, self._handle_open, None)
+            answer: tuple[Any, int] = self._with_faults(request, self._handle_open, None)
+            return answer
         except HostError as error:
             raise HostError(error.code, error.message, type(request).__name__) from None
 
@@ -258,16 +259,15 @@ class SimHost:
         self.storage.trash_folder(request)
         self.guests.forget(request.guest)
 
-    def _handle_open(self, request: Any, progress: Progress | None) -> int:
+    def _handle_open(self, request: Any, progress: Progress | None) -> tuple[Any, int]:
         with self._lock:
             if isinstance(request, v.OpenImageWriter):
-                return self.storage.open_writer(request)
+                return None, self.storage.open_writer(request)
             if isinstance(request, v.OpenConsole):
-                return self.guests.alive(request.guest).console.open(request.writer, request.take)
+                return self.guests.alive(request.guest).console.open(request)
             if isinstance(request, v.OpenScreen):
-                self.guests.alive(request.guest)
-                return open_screen()
+                return self.guests.open_screen(request)
             if isinstance(request, v.OpenAgent):
                 self.guests.alive(request.guest)
-                return open_agent()
+                return None, open_agent()
         raise HostError("rejected", f"{type(request).__name__} does not answer with a descriptor")
