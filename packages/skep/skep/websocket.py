@@ -31,12 +31,21 @@ CHUNK = 65_536
 class WebSocket:
     """Connected when made. Not thread-safe: TLS cannot be read and written by two threads at once."""
 
-    def __init__(self, target: Target, where: str, query: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        where: str,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Raises Refused with the server's reason, or Unreachable."""
         self._target = target
+        self._headers = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._protocol = WSConnection(ConnectionType.CLIENT)
         self._pending: list[bytes | str] = []
         self._closed = False
+        self.code, self.reason = 1006, "the line broke"
+        """Why the server closed it, once `receive` has returned []."""
         try:
             self._socket = _open(target)
             self._handshake(with_query(where, query))
@@ -80,7 +89,7 @@ class WebSocket:
 
     def _handshake(self, where: str) -> None:
         token = self._target.token
-        headers = [(b"Authorization", f"Bearer {token}".encode())] if token else []
+        headers = [*self._headers, *([(b"Authorization", f"Bearer {token}".encode())] if token else [])]
         host = self._target.host or "localhost"
         self._socket.sendall(self._protocol.send(Request(host=host, target=where, extra_headers=headers)))
         rejected: RejectConnection | None = None
@@ -113,6 +122,7 @@ class WebSocket:
                 self._send(event.response())
             elif isinstance(event, CloseConnection):
                 self._closed = True
+                self.code, self.reason = int(event.code or 1005), event.reason or ""
 
     def _send(self, event: Any) -> None:
         try:

@@ -300,17 +300,27 @@ class FakeEngine:
         return {"start": 1000.0, "step": 15, "series": {"cpu": [None, 0.5], "memory": [None, 1024.0]}}
 
     # --- lines ---
-    def open_console(self, guest: str, *, writer: bool, take: bool) -> int:
-        self.view(Ref(Kind.GUEST, guest))
+    def open_console(self, guest: str, *, writer: bool, take: bool, offset: int | None = None) -> tuple[int, int]:
+        self._running(guest)
         if writer and guest in self.writers and not take:
             raise Conflict(f"another one writes to the console of {guest}")
         if writer:
             self.writers.add(guest)
-        return self._line(b"history\r\n")
+        return self._line(b"history\r\n"), 0
 
     def open_screen(self, guest: str) -> int:
-        self.view(Ref(Kind.GUEST, guest))
+        self._running(guest)
         return self._line(b"RFB 003.008\n")
+
+    def stop(self, guest: str) -> None:
+        """The guest ends, and its lines with it."""
+        self.status[Ref(Kind.GUEST, guest)] = {"state": "stopped"}
+        for line in self.lines:
+            line.close()
+
+    def _running(self, guest: str) -> None:
+        if self.view(Ref(Kind.GUEST, guest)).status["state"] != "running":
+            raise Refused(f"guest {guest} does not run; start it first")
 
     def _line(self, greeting: bytes) -> int:
         ours, theirs = socket.socketpair()

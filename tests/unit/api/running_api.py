@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fake_engine import FakeEngine
 from skepd.access.access import Access
 from skepd.api.app import create_app
 from skepd.api.authorise import Account, Authoriser
-from skepd.api.server import configuration, listening
+from skepd.api.server import Server, listening
 from skepd.api.tokens import TokenStore
 from skepd.model.names import Kind, Ref
 from skepd.model.objects import Cpus, Disk, Guest, Network
@@ -36,7 +35,7 @@ class Running:
         self.access = Access(folder)
         self.authoriser = Authoriser(self.tokens, accounts=lambda uid: self.accounts[uid], access=self.access)
         self.app = create_app(engine, self.tokens, self.authoriser)
-        self.server = uvicorn.Server(configuration(self.app))
+        self.server = Server(self.app, folder / "consoles.sock")
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def _serve(self) -> None:

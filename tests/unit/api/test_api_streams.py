@@ -50,7 +50,7 @@ def open_console(running: Running, **query: bool) -> tuple[WebSocket, dict[str, 
 
 def test_a_console_carries_bytes_both_ways_after_its_history(running: Running, engine: FakeEngine) -> None:
     line, notice = open_console(running)
-    assert notice == {"read_only": False, "reason": ""}
+    assert notice == {"event": "opened", "read_only": False, "reason": "", "writer": "root", "offset": 0}
     assert read(line, 9) == b"history\r\n"
     line.send(b"\x00ls\xff\r")
     assert engine.lines[0].recv(100) == b"\x00ls\xff\r"
@@ -65,7 +65,7 @@ def test_the_second_writer_reads_only_until_he_takes_it(running: Running, engine
     first, _ = open_console(running)
     second, notice = open_console(running)
     assert notice["read_only"] is True
-    assert "another one writes" in str(notice["reason"])
+    assert notice["reason"] == "root types on it"
     second.send(b"x")
     third, notice = open_console(running, take="true")
     assert notice["read_only"] is False
@@ -98,7 +98,7 @@ def test_a_slow_reader_stalls_nobody_and_is_not_buffered_for(running: Running, e
             quiet += 1
             time.sleep(0.02)
         assert sent < 16 << 20, "somebody buffers without end"
-    other, _ = open_console(running, take="true")
+    other, _ = open_console(running, write="false")
     engine.lines[1].sendall(b"alive")
     assert read(other, 14).endswith(b"alive")
     assert len(read(slow, sent)) >= sent  # and nothing is lost

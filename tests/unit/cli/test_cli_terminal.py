@@ -96,7 +96,7 @@ def test_the_guests_end_is_the_consoles(skep: Cli, console: Terminal) -> None:
 
 def test_a_second_console_reads_only_and_says_so(skep: Cli, console: Terminal) -> None:
     with skep.terminal("guest", "console", "web") as second:
-        second.expect("[read-only: another one writes to the console of web; --take takes the keyboard]")
+        second.expect("[read-only: root types on it; --take takes the keyboard]")
         second.type("~.")
         assert second.end() == 0
     with skep.terminal("guest", "console", "web", "--take") as third:

@@ -23,6 +23,9 @@ from .session import Session
 
 HELP = b"\r\n  ~.  end this console\r\n  ~~  send ~\r\n  ~?  this help\r\n"
 CHUNK = 4096
+SHOWN = 4096
+"""Bytes of the past that a console begins with."""
+TAKEN_OVER = 4001
 
 
 class Escapes:
@@ -84,7 +87,8 @@ def run(session: Session, name: str, *, write: bool, take: bool) -> None:
     descriptor = sys.stdin.fileno()
     if not os.isatty(descriptor):
         raise Failed(f"a console needs a terminal; `skep guest log {name}` prints its history", USAGE)
-    line = WebSocket(session.target, path("guests", name, "console"), {"write": write, "take": take})
+    begin, _ = _history(session, name, SHOWN)
+    line = WebSocket(session.target, path("guests", name, "console"), {"write": write, "take": take, "after": begin})
     click.echo(f"console of {name}; ~. at the beginning of a line ends it", err=True)
     try:
         with raw(descriptor):
@@ -92,6 +96,8 @@ def run(session: Session, name: str, *, write: bool, take: bool) -> None:
     finally:
         line.close()
         click.echo(err=True)
+    if ending and line.code == TAKEN_OVER:
+        raise Failed(f"{line.reason}; `skep guest console {name} --read-only` watches", UNAVAILABLE)
     if ending:
         raise Failed(f"the console of {name} ended; `skep guest show {name}` shows whether it runs", UNAVAILABLE)
 
@@ -125,9 +131,11 @@ def _print(line: WebSocket) -> bool:
 
 def _notice(text: str) -> bytes:
     notice = json.loads(text)
-    if not notice.get("read_only"):
-        return b""
-    return f"[read-only: {notice.get('reason', '')}; --take takes the keyboard]\r\n".encode()
+    if notice.get("read_only"):
+        return f"[read-only: {notice.get('reason', '')}; --take takes the keyboard]\r\n".encode()
+    if notice.get("event") == "writer":
+        return f"\r\n[{notice['writer'] or 'nobody'} types now]\r\n".encode()
+    return b""
 
 
 def _write(data: bytes) -> None:
@@ -138,16 +146,23 @@ def _write(data: bytes) -> None:
 
 def print_history(session: Session, name: str, length: int, follow: bool) -> None:
     """The last `length` bytes of the serial history; with follow, what comes too, until interrupted."""
-    answer = session.client.request("GET", path("guests", name, "serial"), query={"length": length})
+    begin, content = _history(session, name, length)
+    _write(content)
     if not follow:
-        _write(answer.content)
         return
-    line = WebSocket(session.target, path("guests", name, "console"), {"write": False})
+    after = begin + len(content)
+    line = WebSocket(session.target, path("guests", name, "console"), {"write": False, "after": after})
     try:
         while _print_bytes(line):
             pass
     finally:
         line.close()
+
+
+def _history(session: Session, name: str, length: int) -> tuple[int, bytes]:
+    """The last bytes of the serial history, and the offset of the first of them."""
+    answer = session.client.request("GET", path("guests", name, "serial"), query={"length": length})
+    return int(answer.headers["skep-offset"]), answer.content
 
 
 def _print_bytes(line: WebSocket) -> bool:

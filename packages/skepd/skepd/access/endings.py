@@ -16,6 +16,12 @@ class Endings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watched: dict[str, list[Callback]] = {}
+        self._following: list[Callable[[str, str], None]] = []
+
+    def follow(self, callback: Callable[[str, str], None]) -> None:
+        """callback(key, reason) at every end, for good; from any thread."""
+        with self._lock:
+            self._following.append(callback)
 
     @contextmanager
     def watch(self, key: str, callback: Callback) -> Iterator[None]:
@@ -34,5 +40,8 @@ class Endings:
     def end(self, key: str, reason: str) -> None:
         with self._lock:
             callbacks = list(self._watched.get(key, ())) if key else []
+            following = list(self._following) if key else []
         for callback in callbacks:
             callback(reason)
+        for follower in following:
+            follower(key, reason)

@@ -96,6 +96,8 @@ async def _answer(service: Service, route: Route, request: Request, trace: Trace
         came=came,
         secret=cookie(request, came.scheme),
         trace=trace,
+        consoles=service.consoles,
+        tickets=service.tickets,
         params=request.path_params,
         query=query,
         body=await _body(route, request, query),

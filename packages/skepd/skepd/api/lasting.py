@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 from starlette.requests import HTTPConnection
 
+from .consoles.registry import SESSION_ENDED
 from .service import Service
 
 T = TypeVar("T")
-SESSION_ENDED = 4002
-"""WebSocket's close code for it."""
 
 
 async def while_valid(service: Service, connection: HTTPConnection, items: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -46,3 +45,6 @@ async def _next_unless(gone: asyncio.Future[Any], items: AsyncIterator[T]) -> T 
 
 async def _next(items: AsyncIterator[T]) -> T | None:
     return await anext(items, None)
+
+
+__all__ = ["SESSION_ENDED", "while_valid"]

@@ -14,6 +14,8 @@ from skepd.engine.contract import Engine, Operation
 from skepd.plan.steps import Plan
 
 from .authorise import Caller
+from .consoles.registry import Registry
+from .consoles.tickets import Tickets
 from .tokens import TokenStore
 from .visitor import SAFE, Visitor
 
@@ -39,6 +41,8 @@ class Call:
 
     engine: Engine
     tokens: TokenStore
+    consoles: Registry
+    tickets: Tickets
     access: Access
     known: Caller | None
     came: Visitor

@@ -8,6 +8,7 @@ from skepd.model import objects as model
 from skepd.model.names import Kind
 
 from . import adoption, guests, objects, records, sessions, site, usage, users
+from .consoles import handlers as consoles
 from .route import Route
 
 KINDS: tuple[tuple[str, Kind, type], ...] = (
@@ -191,8 +192,16 @@ GUESTS = (
         role="viewer", query=wire.ConsoleQuery, answer=None, websocket="binary frames: the line; text frames: notices",
     ),
     Route(
-        method="GET", path="/v1/guests/{name}/screen", summary="A guest's screen and keyboard.", role="operator",
-        answer=None, websocket="binary frames: RFB",
+        method="GET", path="/v1/guests/{name}/screen", summary="A guest's screen; keyboard and mouse need operator.",
+        role="viewer", query=wire.ScreenQuery, answer=None, websocket="binary frames: RFB 3.8, without a password",
+    ),
+    Route(
+        method="GET", path="/v1/guests/{name}/consoles", summary="Who has a guest's line and screen open.",
+        role="viewer", answer=wire.OpenedConsole, many=True, handler=consoles.opened,
+    ),
+    Route(
+        method="POST", path="/v1/guests/{name}/tickets", role="viewer", body=wire.TicketRequest, answer=wire.Ticket,
+        status=201, handler=consoles.issue, summary="A ticket that opens a console once, within 30 s, from this page.",
     ),
     Route(
         method="GET", path="/v1/guests/{name}/snapshots", summary="Snapshots of a guest.", role="viewer",

@@ -21,6 +21,8 @@ from skepd.engine.contract import Engine
 
 from .app import create_app
 from .authorise import Authoriser, Policy
+from .consoles.door import NAME as DOOR
+from .consoles.door import Door
 from .limits import allow_descriptors
 from .peers import PeerH11, PeerWebSocket
 from .tokens import TokenStore
@@ -57,7 +59,7 @@ def run(engine: Engine, settings: Settings) -> None:
         app = create_app(engine, tokens, Authoriser(tokens, settings.policy, access=access))
         welcome(access)
         with listening(settings.socket, settings.group, settings.mode) as listener, sweeping(access):
-            serve(app, listener)
+            Server(app, settings.socket.with_name(DOOR)).run([listener])
         app.state.service.workers.close()
 
 
@@ -90,8 +92,20 @@ def sweeping(access: Access) -> Iterator[None]:
         thread.join()
 
 
-def serve(app: Any, listener: socket.socket) -> None:
-    uvicorn.Server(configuration(app)).run([listener])
+class Server(uvicorn.Server):
+    """uvicorn, with a door for gateways beside it while it serves. door: its socket."""
+
+    def __init__(self, app: Any, door: Path) -> None:
+        super().__init__(configuration(app))
+        self._door = Door(app.state.service, door)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._door.open()
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._door.close()
+        await super().shutdown(sockets)
 
 
 def configuration(app: Any) -> uvicorn.Config:

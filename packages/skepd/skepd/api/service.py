@@ -5,6 +5,8 @@ from __future__ import annotations
 from skepd.engine.contract import Engine
 
 from .authorise import Authoriser
+from .consoles.registry import Registry
+from .consoles.tickets import Tickets
 from .events import EventHub
 from .tokens import TokenStore
 from .workers import Workers
@@ -18,4 +20,18 @@ class Service:
         self.access = authoriser.access
         self.endings = authoriser.access.endings
         self.workers = Workers()
+        self.consoles = Registry()
+        self.tickets = Tickets()
         self.hub = EventHub(engine, self.workers)
+        self.endings.follow(self._ended)
+
+    def valid(self, key: str) -> bool:
+        """Whether a session or token, by its key (see `Caller`), is still there."""
+        kind, _, identity = key.partition(":")
+        if kind == "session":
+            return any(session.key == key for session in self.access.sessions.all())
+        return not key or any(token.id == identity for token in self.tokens.all())
+
+    def _ended(self, key: str, reason: str) -> None:
+        self.tickets.drop(key)
+        self.consoles.end(key, reason)

@@ -1,31 +1,30 @@
-"""What stays open: events (WebSocket, SSE), serial consoles and screens (WebSocket)."""
+"""What stays open: events (WebSocket, SSE); consoles and screens are in `consoles.local`."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import msgspec
-from skep.wire import ConsoleQuery, EventsQuery, NoQuery
+from skep.wire import ConsoleQuery, EventsQuery, ScreenQuery
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from skepd.engine.contract import Conflict, Event
+from skepd.engine.contract import Event
+from skepd.model.names import Kind, Ref
 
 from . import decode
 from .authorise import require
+from .consoles import local
+from .consoles.local import first
 from .lasting import SESSION_ENDED, while_valid
 from .problems import ApiError, response, translate
 from .service import Service
 from .subprotocol import SUBPROTOCOL
 
-CHUNK = 32_768
 Endpoint = Callable[[Request], Awaitable[Response]]
 Stream = Callable[[Service, WebSocket], Awaitable[None]]
 
@@ -35,15 +34,15 @@ def endpoints(service: Service) -> dict[str, Endpoint]:
     return {
         "/v1/events": partial(_events_http, service),
         "/v1/guests/{name}/console": partial(_upgrade_required, service, ConsoleQuery),
-        "/v1/guests/{name}/screen": partial(_upgrade_required, service, NoQuery),
+        "/v1/guests/{name}/screen": partial(_upgrade_required, service, ScreenQuery),
     }
 
 
 def websocket_routes(service: Service) -> list[WebSocketRoute]:
     table: dict[str, Stream] = {
         "/v1/events": _events_socket,
-        "/v1/guests/{name}/console": _console,
-        "/v1/guests/{name}/screen": _screen,
+        "/v1/guests/{name}/console": partial(local.serve, kind="serial"),
+        "/v1/guests/{name}/screen": partial(local.serve, kind="screen"),
     }
     return [WebSocketRoute(path, partial(_guarded, service, stream)) for path, stream in table.items()]
 
@@ -66,8 +65,6 @@ async def _admit(service: Service, websocket: WebSocket, role: Any, query: type)
     caller = await service.workers.call(service.authoriser.caller, websocket)
     require(caller, role)
     asked: Any = decode.query(websocket.query_params.multi_items(), query)
-    if isinstance(asked, ConsoleQuery) and asked.write:
-        require(caller, "operator")
     return asked
 
 
@@ -80,6 +77,7 @@ async def _upgrade_required(service: Service, query: type, request: Request) -> 
     try:
         await service.workers.call(service.authoriser.caller, request)
         decode.query(request.query_params.multi_items(), query)
+        await service.workers.call(service.engine.view, Ref(Kind.GUEST, request.path_params["name"]))
     except Exception as error:  # noqa: BLE001 - every error becomes an answer
         return response(translate(error))
     return response(
@@ -126,7 +124,7 @@ async def _events_socket(service: Service, websocket: WebSocket) -> None:
     query: EventsQuery = await _admit(service, websocket, "viewer", EventsQuery)
     async with service.hub.following(query.after) as batches:
         await _accept(websocket)
-        await _first(_send_events(websocket, while_valid(service, websocket, batches)), _until_closed(websocket))
+        await first(_send_events(websocket, while_valid(service, websocket, batches)), _until_closed(websocket))
 
 
 async def _send_events(websocket: WebSocket, batches: AsyncIterator[list[Event]]) -> None:
@@ -139,72 +137,3 @@ async def _send_events(websocket: WebSocket, batches: AsyncIterator[list[Event]]
 async def _until_closed(websocket: WebSocket) -> None:
     while (await websocket.receive())["type"] != "websocket.disconnect":
         pass
-
-
-# --- consoles and screens ---------------------------------------------------------------------------------------
-
-
-async def _console(service: Service, websocket: WebSocket) -> None:
-    """The serial line. If another one writes and `take` was not asked for, a read-only console with a notice."""
-    query: ConsoleQuery = await _admit(service, websocket, "viewer", ConsoleQuery)
-    guest, opened = websocket.path_params["name"], service.engine.open_console
-    notice = {"read_only": False, "reason": ""} if query.write else {"read_only": True, "reason": "as asked"}
-    try:
-        descriptor = await service.workers.call(opened, guest, writer=query.write, take=query.take)
-    except Conflict as error:
-        if not query.write or query.take:
-            raise
-        descriptor = await service.workers.call(opened, guest, writer=False, take=False)
-        notice = {"read_only": True, "reason": str(error)}
-    with socket.socket(fileno=descriptor) as line:
-        await _accept(websocket)
-        await websocket.send_text(json.dumps(notice))
-        await _relay(websocket, line, bool(notice["read_only"]))
-
-
-async def _screen(service: Service, websocket: WebSocket) -> None:
-    await _admit(service, websocket, "operator", NoQuery)
-    descriptor = await service.workers.call(service.engine.open_screen, websocket.path_params["name"])
-    with socket.socket(fileno=descriptor) as line:
-        await _accept(websocket)
-        await _relay(websocket, line, False)
-
-
-async def _relay(websocket: WebSocket, line: socket.socket, read_only: bool) -> None:
-    """Bytes both ways until either side ends. One chunk is under way in each direction: who reads slowly waits."""
-    line.setblocking(False)
-    await _first(_line_to_socket(websocket, line), _socket_to_line(websocket, line, read_only))
-
-
-async def _line_to_socket(websocket: WebSocket, line: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        while data := await loop.sock_recv(line, CHUNK):
-            await websocket.send_bytes(data)
-    except ConnectionError:
-        pass  # the guest ended: the same as the end of its line
-    await websocket.close(1000, "the line ended")
-
-
-async def _socket_to_line(websocket: WebSocket, line: socket.socket, read_only: bool) -> None:
-    loop = asyncio.get_running_loop()
-    while (message := await websocket.receive())["type"] != "websocket.disconnect":
-        data = message.get("bytes")
-        if data and not read_only:
-            try:
-                await loop.sock_sendall(line, data)
-            except ConnectionError:
-                return  # the other direction says so to the client
-
-
-async def _first(*works: Awaitable[None]) -> None:
-    """Runs all until one ends, then ends the others; raises what the first one raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -1,0 +1,232 @@
+"""A second socket of skepd, for gateways alone: they show what a caller presents, and get his console's descriptor.
+
+So what a guest says goes from its guard to the gateway and on to the browser, never through skepd. A gateway has one
+connection here. It lives through restarts of skepd with its consoles open, and says which they are when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import HTTPConnection
+
+from skepd.model.names import Kind, Ref
+
+from ..authorise import PEER
+from ..peers import peer_uid
+from ..problems import ApiError, response, translate
+from ..service import Service
+from .admission import admit, new_console, open_line
+from .packets import Message, Packets
+from .registry import SESSION_ENDED, Console
+
+NAME = "consoles.sock"
+"""Beside skepd's own socket."""
+MODE = 0o666
+PIECE = 32_768
+BACKLOG = 16
+RUNNING = ("running", "paused", "stopping", "starting")
+log = logging.getLogger("skepd.api")
+
+
+class Door:
+    """Belongs to one event loop."""
+
+    def __init__(self, service: Service, path: Path) -> None:
+        self._service = service
+        self._path = path
+        self._listener: socket.socket | None = None
+        self._gateways: set[GatewayLine] = set()
+
+    def open(self) -> None:
+        """Listen. Everybody may connect and is asked who he is by the kernel. Raises OSError."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.setblocking(False)
+        self._path.unlink(missing_ok=True)
+        listener.bind(str(self._path))
+        os.chmod(self._path, MODE)
+        listener.listen(BACKLOG)
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+
+    def close(self) -> None:
+        """Gateways keep what they have open."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
+        for gateway in tuple(self._gateways):
+            gateway.packets.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # gone again, or no descriptor is free for now
+            return
+        line = GatewayLine(self._service, connection, self._gateways.discard)
+        self._gateways.add(line)
+
+
+class GatewayLine:
+    """The connection of one gateway. gone(self): called at its end."""
+
+    def __init__(self, service: Service, connection: socket.socket, gone: Callable[[GatewayLine], None]) -> None:
+        self._service = service
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._uid = peer_uid(connection)
+        self._known = asyncio.ensure_future(self._check())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.packets = Packets(connection, self._received, self._lost)
+
+    async def _check(self) -> bool:
+        """Whether the peer is a gateway."""
+        if self._uid is None:
+            return False
+        return await self._service.workers.call(self._service.authoriser.is_gateway, self._uid)
+
+    def _lost(self) -> None:
+        self._service.consoles.forget(self)
+        self._gone(self)
+        for task in self._tasks:
+            task.cancel()
+
+    def _received(self, message: Message, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        task = self._loop.create_task(self._serve(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, message: Message) -> None:
+        if not await self._known:
+            log.warning("uid %s is no gateway, and asked for a console", self._uid)
+            self.packets.close()
+            return
+        try:
+            answer, descriptors = await self._do(message)
+        except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
+            answer, descriptors = await self._refusal(message, translate(error)), ()
+        if "id" in message:
+            self.packets.send({"id": message["id"], **answer}, descriptors)
+
+    async def _do(self, message: Message) -> tuple[Message, tuple[int, ...]]:
+        match message.get("do"):
+            case "admit":
+                return await self._admit(message), ()
+            case "line":
+                return await self._line(self._console(message), int(message["offset"]))
+            case "history":
+                return await self._history(self._console(message), int(message["offset"]), int(message["length"])), ()
+            case "keep":
+                self._keep(message["console"])
+            case "closed":
+                self._service.consoles.remove(str(message["console"]))
+            case other:
+                raise ApiError(400, f"{other!r:.40} is not known here", "skepd and skep-gateway must be of one version")
+        return {}, ()
+
+    async def _refusal(self, message: Message, error: ApiError) -> Message:
+        """As HTTP has it, and whether the guest runs."""
+        answer = response(error)
+        headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.raw_headers]
+        guest = message.get("guest", "")
+        console = self._service.consoles.get(str(message.get("console", "")))
+        runs = await self._service.workers.call(self._runs, console.guest if console else str(guest))
+        return {
+            "refused": answer.status_code,
+            "detail": error.detail,
+            "headers": headers,
+            "body": bytes(answer.body).decode(),
+            "runs": runs,
+        }
+
+    def _runs(self, guest: str) -> bool:
+        try:
+            status = self._service.engine.view(Ref(Kind.GUEST, guest)).status
+        except Exception:  # noqa: BLE001 - there is no such guest, or nobody knows how it is
+            return False
+        return status.get("state") in RUNNING
+
+    async def _admit(self, message: Message) -> Message:
+        guest, kind = str(message["guest"]), str(message["kind"])
+        scope = {
+            "type": "websocket",
+            "path": f"/v1/guests/{quote(guest)}/{kind}",
+            "query_string": str(message["query"]).encode("latin-1"),
+            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in message["headers"]],
+            "subprotocols": message["subprotocols"],
+            PEER: self._uid,
+        }
+        asked = await self._service.workers.call(admit, self._service, HTTPConnection(scope), guest, kind)
+        identity = secrets.token_hex(8)
+        console = new_console(asked, str(message["peer"]), id=identity, **self._reach(identity))
+        self._service.consoles.admit(console)
+        if not self._service.valid(console.key):  # it has ended meanwhile
+            self._service.consoles.remove(identity)
+            raise ApiError(401, "the session has ended", "sign in again")
+        return {"console": self._described(console), "offset": asked.offset}
+
+    async def _line(self, console: Console, offset: int) -> tuple[Message, tuple[int, ...]]:
+        line = await self._service.workers.call(open_line, self._service, console, offset)
+        notice = self._service.consoles.notice(console)
+        return {"notice": notice, "begins": line.begins, "first": line.first}, (line.descriptor,)
+
+    async def _history(self, console: Console, offset: int, length: int) -> Message:
+        read = self._service.engine.console_history
+        begins, data = await self._service.workers.call(read, console.guest, offset, min(length, PIECE))
+        return {"offset": begins, "data": base64.b64encode(data).decode()}
+
+    def _keep(self, told: dict[str, Any]) -> None:
+        identity = str(told["id"])
+        console = Console(
+            id=identity,
+            guest=str(told["guest"]),
+            kind=str(told["kind"]),
+            user=str(told["user"]),
+            writes=bool(told["writes"]),
+            take=bool(told["writes"]),
+            key=str(told["key"]),
+            peer=str(told["peer"]),
+            since=float(told["since"]),
+            **self._reach(identity),
+        )
+        if self._service.valid(console.key):
+            self._service.consoles.keep(console)
+        else:
+            console.close(SESSION_ENDED, "the session has ended")
+
+    @staticmethod
+    def _described(console: Console) -> dict[str, Any]:
+        names = ("id", "guest", "kind", "user", "writes", "key", "peer", "since")
+        return {name: getattr(console, name) for name in names}
+
+    def _console(self, message: Message) -> Console:
+        console = self._service.consoles.get(str(message["console"]))
+        if console is None or console.holder is not self:
+            raise ApiError(404, "this console is not open")
+        return console
+
+    def _reach(self, identity: str) -> dict[str, Any]:
+        """How a console of this gateway is reached."""
+
+        def close(code: int, reason: str) -> None:
+            self._tell({"do": "close", "console": identity, "code": code, "reason": reason})
+
+        def tell(event: dict[str, Any]) -> None:
+            self._tell({"do": "tell", "console": identity, "event": event})
+
+        return {"holder": self, "close": close, "tell": tell}
+
+    def _tell(self, message: Message) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self.packets.send, message)
