@@ -234,8 +234,10 @@ def test_consoles_pass_through(gateway: Gateway) -> None:
     until(lambda: bool(gateway.api.engine.lines))
     theirs = gateway.api.engine.lines[0]
     assert theirs.recv(10) == b"ls\r"
-    theirs.close()
+    gateway.api.engine.stop("web")
+    assert json.loads(str(line.receive()[0]))["event"] == "ended"
     assert line.receive() == []
+    assert line.code == 4003
     line.close()
     with pytest.raises(Refused, match="there is no guest 'none'"):
         WebSocket(gateway.target("operator"), "/v1/guests/none/console")
@@ -256,7 +258,7 @@ def test_a_console_nobody_reads_stalls_nobody_else(gateway: Gateway) -> None:
             quiet += 1
             time.sleep(0.02)
         assert sent < 32 << 20, "somebody buffers without end"
-    other = WebSocket(gateway.target("operator"), "/v1/guests/web/console", {"take": True})
+    other = WebSocket(gateway.target("operator"), "/v1/guests/web/console", {"write": False})
     gateway.api.engine.lines[1].sendall(b"alive")
     assert read(other, 14).endswith(b"alive")
     assert len(read(slow, sent)) >= sent

@@ -9,7 +9,10 @@ from typing import Any
 
 import h11
 
+from skepd.api.consoles.door import NAME as DOOR
+
 from .answers import answer, refuse
+from .consoles import Consoles
 from .pages import Pages
 from .relay import relay
 from .upstream import Upstream, answer_headers, request_headers, target
@@ -24,6 +27,7 @@ class Gateway:
     def __init__(self, socket: Path, pages: Pages) -> None:
         self._socket = socket
         self._pages = pages
+        self.consoles = Consoles(socket.with_name(DOOR))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":

@@ -20,12 +20,12 @@ import uvicorn
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 from skepd.api.limits import allow_descriptors
-from skepd.api.watchful import WatchfulH11
 from skepd.platform.here import here
 from skepd.platform.places import Places
 
 from .app import Gateway
 from .certificates import CertificateError, ensure
+from .consoles import GatewayH11
 from .pages import Pages
 
 USAGE, CONFIGURATION = 64, 78
@@ -103,7 +103,7 @@ def serve(app: Gateway, listeners: list[socket.socket], context: ssl.SSLContext 
     """Serve on these sockets until SIGTERM or SIGINT."""
     configuration = uvicorn.Config(
         app,
-        http=WatchfulH11,
+        http=GatewayH11,
         ws=WSProtocol,
         ws_max_size=1 << 20,
         ws_per_message_deflate=False,
