@@ -254,10 +254,13 @@ def killed_guard(lab: Lab) -> None:
     pid = lab.reading().pid
     os.kill(lab.guard(), signal.SIGKILL)
     lab.until(lambda: lab.reading().pid == pid and state.guarded(lab.folder))
+    lab.open(OpenConsole(guest=NAME)).close()
     lab.do(ResetGuest(guest=NAME))
     lab.until(lambda: lab.text() == b"up up " and lab.reading().reboots == 1)
+    lab.until(lambda: lab.record()["spread"])
     os.kill(lab.guard(), signal.SIGKILL)
-    lab.until(lambda: state.guarded(lab.folder) or lab.reading())
+    lab.until(lambda: lab.reading().pid and state.guarded(lab.folder))
+    lab.open(OpenConsole(guest=NAME)).close()  # who answers has taken the guest up
     host.run(["bhyvectl", f"--vm=skep.{NAME}", "--force-poweroff"])
     found = lab.ended()
     assert found.ending == "power-off", (found, "learned by kqueue, for bhyve was not its child")
@@ -357,7 +360,7 @@ def agent_port(lab: Lab) -> None:
     answer = lab.do(Probe(kind="agent", guest=NAME, timeout=1))
     assert not answer.passed
     lab.do(ResetGuest(guest=NAME))
-    lab.until(lambda: lab.reading().reboots == 1 and not lab.record()["again"])
+    lab.until(lambda: lab.reading().reboots == 1 and not lab.record()["again"] and lab.record()["spread"])
     lab.open(OpenAgent(guest=NAME)).close()
     lab.stop()
     nothing_left(lab)
@@ -409,7 +412,7 @@ def network(lab: Lab) -> None:
 
         assert stands(), output("jexec", str(jail.jid), "ifconfig", "-a")
         lab.do(ResetGuest(guest=NAME))
-        lab.until(lambda: lab.text() == b"up up " and not lab.record()["again"])
+        lab.until(lambda: lab.text() == b"up up " and lab.record()["spread"])
         assert stands(), output("jexec", str(jail.jid), "ifconfig", "-a")
         lab.stop()
         nothing_left(lab)

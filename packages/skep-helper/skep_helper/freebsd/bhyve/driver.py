@@ -1,8 +1,8 @@
 """bhyve under a guard: started in its jail, run again at every reboot of its guest, ended, its endings recorded.
 
 Keys of the state that belong here: "launch" (see freebsd.guests_start, all that a new guard needs to run it again),
-"jail" (its number), "again" (the guest rebooted, and bhyve does not run yet), "spread" (its taps are with their
-networks), "media" and "detached" (as for any VMM).
+"jail" (its number), "again" (the guest rebooted, and the next bhyve was not let go yet), "spread" (bhyve has made its
+devices, and its taps are with their networks), "media" and "detached" (as for any VMM).
 """
 
 from __future__ import annotations
@@ -220,6 +220,9 @@ class Driver:
             self._state["state"] = "running"
         self._changed()
         os.write(started.gate, b"g")
+        # From here on its end is the guest's: a guard that comes later must not take it for a reboot.
+        self._state["again"] = False
+        self._changed()
 
     def _follow(self, pid: int) -> None:
         self._exit = self.host.watch(pid)
@@ -241,7 +244,6 @@ class Driver:
             else:
                 yield self._or_exited(self._loop.sleep(_POLL))
         if not self._exited.done:
-            self._state["again"] = False
             self._changed()
 
     def stop(self, timeout: float, force: bool, wanted: Callable[[], bool]) -> Task:
@@ -305,8 +307,8 @@ class Driver:
         yield self._loop.sleep(0)
 
     def _require_running(self) -> None:
-        if not self._state["pid"] or self._state["again"]:
-            raise GuardError("busy", "the guest is just rebooting; try again")
+        if not self._state["pid"] or not self._state["spread"]:
+            raise GuardError("busy", "bhyve is just starting; try again")
 
     def screen(self) -> Task:
         self._require_running()
