@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -84,12 +84,13 @@ def look() -> dict[str, str]:
 
 
 def differing(before: dict[str, str], after: dict[str, str]) -> dict[str, list[str]]:
-    """Lines of one that the other does not have, by command."""
-    return {
-        command: sorted(set(text.splitlines()) ^ set(after[command].splitlines()))
-        for command, text in before.items()
-        if hashlib.sha256(text.encode()).digest() != hashlib.sha256(after[command].encode()).digest()
-    }
+    """Lines of one that the other does not have, by command; their order may be that of a table of the kernel."""
+    found = {}
+    for command, text in before.items():
+        was, now = (Counter(filter(None, lines.splitlines())) for lines in (text, after[command]))
+        if was != now:
+            found[command] = sorted((was - now) + (now - was))
+    return found
 
 
 @only_on("freebsd")

@@ -68,6 +68,7 @@ class FakeSystem(System):
         self._units: dict[str, int] = {}
         self.last_jid = 0
         self.signals: list[int] = []
+        self.member_addresses = True  # as net.link.bridge.member_ifaddrs, which FreeBSD 15 has, and switched off
         self.careless = False  # somebody else ends the jail, and the kernel is lucky
 
     @property
@@ -239,7 +240,8 @@ class FakeSystem(System):
         elif word == "addm":
             member = self.stack.links[taken[0]]
             link.mtu = link.mtu if link.members else member.mtu
-            if member.mtu != link.mtu or taken[0] in link.members:
+            refused = member.addresses and not self.member_addresses
+            if member.mtu != link.mtu or taken[0] in link.members or refused:
                 raise Failure("failed", f"ifconfig: BRDGADD {taken[0]}: Invalid argument (exit 1)")
             link.members.append(taken[0])
         elif word == "deletem":

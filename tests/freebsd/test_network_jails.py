@@ -402,6 +402,13 @@ def test_a_vlan_of_a_parent_that_sends_no_longer_frames_has_less_room(world: Wor
     assert world.stack().links["bridge0"].mtu == 1496
 
 
+def test_a_vlan_with_addresses_joins_no_bridge_on_a_later_release(world: World) -> None:
+    world.system.host("em0.100", "vlan", vlan=(100, "em0"), addresses={"192.0.2.5/24"})
+    world.system.member_addresses = False
+    with pytest.raises(Failure, match=r"put em0\.100 into a bridge of your own and its addresses onto that"):
+        world.network(kind="vlan", uplink="em0", vlan=100)
+
+
 def test_a_vlan_that_the_host_has_gives_its_mtu(world: World) -> None:
     world.system.host("em0.100", "vlan", vlan=(100, "em0"), mtu=1496)
     with pytest.raises(Rejected, match=r"VLAN 100 of em0 is em0\.100 on this host and has an MTU of 1496"):

@@ -137,3 +137,16 @@ def test_records_are_written_by_one_at_a_time(tmp_path: Path) -> None:
         os.read(ready_read, 1)
         Records(policy).save(PortRecord(spec, "skp0", device="tap7"))
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("size", [80, 84, 96])
+@pytest.mark.parametrize("count", [0, 1, 21, 40])
+def test_members_of_a_bridge_whatever_the_size_of_a_record(size: int, count: int) -> None:
+    names = [f"tap{number}" for number in range(count)]
+    data = b"".join(name.encode().ljust(16, b"\0") + b"\1" * (size - 16) for name in names)
+    assert system.split_members(data, {*names, "em0"}) == names
+
+
+def test_members_that_cannot_be_told() -> None:
+    with pytest.raises(OSError, match="not known here"):
+        system.split_members(b"\1" * 80, {"em0"})

@@ -17,7 +17,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ... import run as processes
@@ -180,7 +180,7 @@ class System:
         request = ctypes.create_string_buffer(struct.pack("=I4xQ", size, ctypes.addressof(buffer)), 16)
         self._drive(bridge, _GET_SPEC, _MEMBERS, request)
         (used,) = struct.unpack_from("=I", request.raw)
-        return [_text(buffer.raw[at : at + 16]) for at in range(0, used, _MEMBER_SIZE)]
+        return split_members(buffer.raw[:used], {name for _, name in socket.if_nameindex()})
 
     def drive(self, name: str, command: int, data: bytes) -> None:
         """SIOCSDRVSPEC: a command of an interface's driver."""
@@ -269,6 +269,17 @@ _Ifaddrs._fields_ = [
     ("destination", ctypes.c_void_p),
     ("data", ctypes.c_void_p),
 ]
+
+
+def split_members(data: bytes, known: Collection[str]) -> list[str]:
+    """From what BRDGGIFS gives: the names at the beginning of each struct ifbreq, whose size may grow with a release.
+
+    known: the interfaces that there are. Raises OSError when no size fits."""
+    for size in range(_MEMBER_SIZE, 2 * _MEMBER_SIZE, 4):
+        found = [_text(data[at : at + 16]) for at in range(0, len(data), size)]
+        if len(data) % size == 0 and all(name in known for name in found):
+            return found
+    raise OSError(errno.EINVAL, "this kernel tells the members of a bridge in a way that is not known here")
 
 
 class _Iovec(ctypes.Structure):

@@ -233,10 +233,20 @@ class Host:
             self.system.run(ifconfig.change(bridge, *ifconfig.SILENT))
             self.standing[bridge] = Interface(bridge, frozenset(), self.spec.mtu)
         if member not in self.standing[bridge].members:
-            self.system.run(ifconfig.add_member(bridge, member, "up"))
+            self._add(bridge, member)
         self.ways.outside.append(bridge)
         self.ways.joined[member] = bridge
         return bridge
+
+    def _add(self, bridge: str, member: str) -> None:
+        try:
+            self.system.run(ifconfig.add_member(bridge, member, "up"))
+        except Failure as error:
+            if member not in self.standing or not self.standing[member].addresses:
+                raise
+            advice = f"put {member} into a bridge of your own and its addresses onto that (rc.conf)"
+            message = f"{member} has addresses, and from FreeBSD 15 on such an interface joins no bridge: {advice}"
+            raise Failure("unsupported", f"network {self.spec.name}: {message} ({error.message})") from None
 
     def _join(self, bridge: str) -> None:
         """A link pair between a bridge of the host and the network's."""
