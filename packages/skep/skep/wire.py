@@ -253,6 +253,12 @@ class PasskeyView(Struct, kw_only=True):
     used: float
 
 
+class PasskeyOptions(Struct, kw_only=True):
+    """What the browser's navigator.credentials is called with, its bytes as base64url."""
+
+    publicKey: dict[str, Any]
+
+
 class UserView(Struct, kw_only=True):
     """An account. locked: seconds for which its password is not taken from elsewhere, after too many failures."""
 
@@ -401,6 +407,25 @@ class Setup(Request, kw_only=True):
 class SignIn(Request, kw_only=True):
     name: UserName
     password: Password
+
+
+class PasskeyBegin(Request, kw_only=True):
+    """name: not needed; the device knows whose key it has."""
+
+    name: str = ""
+
+
+class PasskeySignIn(Request, kw_only=True):
+    """credential: what navigator.credentials.get() gave, its bytes as base64url."""
+
+    credential: dict[str, Any]
+
+
+class NewPasskey(Request, kw_only=True):
+    """name: what its user calls it. credential: what navigator.credentials.create() gave, its bytes as base64url."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    credential: dict[str, Any]
 
 
 class NewUser(Request, kw_only=True):

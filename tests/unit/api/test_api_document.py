@@ -40,9 +40,11 @@ def test_no_two_routes_collide_and_changes_need_more_than_viewer() -> None:
     assert len(set(keys)) == len(keys)
     weak = {route.path for route in ROUTES if route.role == "viewer" and route.method != "GET"}
     own = {"/v1/sessions/{id}", "/v1/users/{name}/password"}
+    own |= {f"/v1/users/{{name}}/passkeys{end}" for end in ("", "/begin", "/{id}")}
     assert weak == {"/v1/plan", "/v1/guests/{name}/tickets", *own}
 
 
 def test_what_strangers_may_call_is_little() -> None:
     public = {(route.method, route.path) for route in ROUTES if route.role is None}
-    assert public == {("GET", "/v1/setup"), ("POST", "/v1/setup"), ("POST", "/v1/sessions")}
+    posts = ("setup", "sessions", "sessions/passkey", "sessions/passkey/begin")
+    assert public == {("GET", "/v1/setup"), *(("POST", f"/v1/{path}") for path in posts)}

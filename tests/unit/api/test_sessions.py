@@ -255,6 +255,6 @@ def test_what_is_followed_ends_with_the_session(admin: Browser) -> None:
 def test_a_host_has_many_addresses_of_ipv6() -> None:
     one, two = (Visitor(peer, "https", "h", "") for peer in ("2001:db8::1", "2001:db8::2:0:0:1"))
     assert one.network == two.network == "2001:db8::/64"
-    assert Visitor("192.0.2.1", "https", "[::1]:8443", "").place == "::1"
-    assert Visitor("192.0.2.1", "https", "hive:8443", "").place == "hive"
+    assert Visitor("192.0.2.1", "https", "[::1]:8443", "").page.place == "::1"
+    assert Visitor("192.0.2.1", "https", "hive:8443", "").page.place == "hive"
     assert Visitor("192.0.2.1", "https", "hive", "").network == "192.0.2.1"

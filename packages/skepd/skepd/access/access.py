@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from skep.wire import Role
@@ -15,6 +16,7 @@ from .audit import Audit
 from .endings import Endings
 from .errors import Clash, Denied, Forbidden, Unfit
 from .lockout import Lockout, Rate
+from .passkeys import Page, Passkeys
 from .sessions import Session, SessionStore
 from .users import User, UserStore
 
@@ -45,6 +47,7 @@ class Access:
         self.endings = Endings()
         self.users = UserStore(folder / "users.json" if folder else None, clock=clock)
         self.sessions = SessionStore(folder / "sessions.sqlite" if folder else None, self.endings, clock)
+        self.passkeys = Passkeys(self.users, clock)
         self.audit = Audit(folder / "audit" if folder else None, clock)
         self.lockout = Lockout()
         self.strangers = Rate(burst=60, per_second=2)
@@ -68,6 +71,16 @@ class Access:
         except (Unfit, Clash):
             self.lockout.succeeded(keys)  # the secret was right
             raise
+        self.lockout.succeeded(keys)
+        return self.enter(user, peer, agent)
+
+    def sign_in_by_passkey(
+        self, page: Page, credential: Mapping[str, Any], network: str, peer: str, agent: str
+    ) -> Entry:
+        """No account is held back for this: keys cannot be guessed. Raises LockedOut, Denied, Unfit."""
+        keys = (f"peer:{network}",)
+        self.lockout.attempt(keys)
+        user = self.passkeys.finish_sign_in(page, credential)
         self.lockout.succeeded(keys)
         return self.enter(user, peer, agent)
 

@@ -221,8 +221,8 @@ def _close(schema: dict[str, Any]) -> None:
 
 _ANSWERS = {
     *("Caller", "Check", "CreatedToken", "Event", "GuestDisk", "Host", "Operation", "Plan", "PlanNote", "PlanStep"),
-    *("Place", "Problem", "Snapshot", "StepState", "Token", "AuditRecord", "PasskeyView", "SessionView", "SetupLink"),
-    *("SetupState", "UserView", "Metrics", "Health", "HealthProblem", "SnapshotChanges"),
+    *("Place", "Problem", "Snapshot", "StepState", "Token", "AuditRecord", "PasskeyOptions", "PasskeyView"),
+    *("SessionView", "SetupLink", "SetupState", "UserView", "Metrics", "Health", "HealthProblem", "SnapshotChanges"),
 }
 """Answers may grow: a client must not stumble over a key it does not know."""
 

@@ -284,6 +284,18 @@ ACCESS = (
         role="viewer", body=wire.NewPassword, answer=None, status=204, handler=users.set_password,
     ),
     Route(
+        method="POST", path="/v1/users/{name}/passkeys/begin", summary="Begin to make a passkey of one's own.",
+        role="viewer", body=wire.NoOptions, answer=wire.PasskeyOptions, handler=users.begin_passkey,
+    ),
+    Route(
+        method="POST", path="/v1/users/{name}/passkeys", summary="Add a passkey to one's own account.", role="viewer",
+        body=wire.NewPasskey, answer=wire.PasskeyView, status=201, handler=users.add_passkey,
+    ),
+    Route(
+        method="DELETE", path="/v1/users/{name}/passkeys/{id}", summary="Remove a passkey.", role="viewer",
+        answer=None, status=204, handler=users.remove_passkey,
+    ),
+    Route(
         method="GET", path="/v1/audit", summary="Who changed what, newest first.", role="admin",
         query=wire.AuditQuery, answer=wire.AuditRecord, many=True, handler=records.audit,
     ),
@@ -317,6 +329,14 @@ SIGN_IN = (
     Route(
         method="POST", path="/v1/sessions", summary="Sign in.", role=None, body=wire.SignIn, answer=wire.Caller,
         status=201, handler=sessions.sign_in,
+    ),
+    Route(
+        method="POST", path="/v1/sessions/passkey/begin", summary="Begin to sign in with a passkey.", role=None,
+        body=wire.PasskeyBegin, answer=wire.PasskeyOptions, handler=sessions.begin_passkey,
+    ),
+    Route(
+        method="POST", path="/v1/sessions/passkey", summary="Sign in with a passkey.", role=None,
+        body=wire.PasskeySignIn, answer=wire.Caller, status=201, handler=sessions.sign_in_by_passkey,
     ),
     Route(
         method="GET", path="/v1/sessions", summary="Sessions: one's own, or all for an administrator.", role="viewer",

@@ -45,6 +45,19 @@ def sign_in(call: Call) -> Answer:
     return welcome(call, entry)
 
 
+def begin_passkey(call: Call) -> Answer:
+    return Answer(wire.PasskeyOptions(**call.access.passkeys.begin_sign_in(call.came.page)), headers=NO_STORE)
+
+
+def sign_in_by_passkey(call: Call) -> Answer:
+    credential = call.body_as(wire.PasskeySignIn).credential
+    call.trace.via = "passkey"
+    entry = call.access.sign_in_by_passkey(
+        call.came.page, credential, call.came.network, call.came.peer, call.came.agent
+    )
+    return welcome(call, entry)
+
+
 def welcome(call: Call, entry: Entry) -> Answer:
     """Somebody got in: a new session always, and the one that his browser may have had ends."""
     call.trace.who = entry.user.name

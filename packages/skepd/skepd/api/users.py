@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skep import wire
 
-from skepd.access.users import User
+from skepd.access.users import Passkey, User
 
 from . import sessions
 from .problems import ApiError
@@ -56,6 +56,34 @@ def set_password(call: Call) -> Answer:
     return Answer(None, 204)
 
 
+def begin_passkey(call: Call) -> Answer:
+    user = _own(call)
+    return Answer(
+        wire.PasskeyOptions(**call.access.passkeys.begin_registration(call.came.page, user)), headers=sessions.NO_STORE
+    )
+
+
+def add_passkey(call: Call) -> Answer:
+    request, user = call.body_as(wire.NewPasskey), _own(call)
+    made = call.access.passkeys.finish_registration(call.came.page, user, request.name, request.credential)
+    return Answer(_passkey(made), 201, {"Location": f"/v1/users/{user.name}/passkeys/{made.id}"})
+
+
+def remove_passkey(call: Call) -> Answer:
+    _require_self_or_admin(call)
+    call.access.passkeys.remove(call.name, call.params["id"])
+    return Answer(None, 204)
+
+
+def _own(call: Call) -> User:
+    """The caller's own account, in a session that has just begun: a key is made by whom it lets in, and nobody else."""
+    session = sessions.current(call)
+    if session is None or session.user != call.name:
+        raise ApiError(403, "a passkey is made by the user himself, in the browser", "sign in as that user")
+    call.access.require_fresh(session)
+    return call.access.users.get(call.name)
+
+
 def _require_self_or_admin(call: Call) -> None:
     own = call.caller.via == "session" and call.caller.name == call.name
     if not own and not call.caller.may("admin"):
@@ -63,11 +91,12 @@ def _require_self_or_admin(call: Call) -> None:
 
 
 def _view(call: Call, user: User) -> wire.UserView:
-    keys = tuple(
-        wire.PasskeyView(id=key.id, name=key.name, place=key.place, created=key.created, used=key.used)
-        for key in user.passkeys
-    )
+    keys = tuple(map(_passkey, user.passkeys))
     return wire.UserView(
         name=user.name, role=user.role, created=user.created, password=user.password is not None,
         locked=call.access.held_back(user), passkeys=keys,
     )  # fmt: skip
+
+
+def _passkey(key: Passkey) -> wire.PasskeyView:
+    return wire.PasskeyView(id=key.id, name=key.name, place=key.place, created=key.created, used=key.used)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
+from skepd.access.passkeys import Page
+
 from .problems import ApiError
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -29,10 +31,10 @@ class Visitor:
         return f"{self.scheme}://{self.host}"
 
     @property
-    def place(self) -> str:
-        """The host without its port."""
+    def page(self) -> Page:
+        """Where the browser is; the place is the host without its port."""
         name = self.host.rpartition(":")[0] if not self.host.endswith("]") and ":" in self.host else self.host
-        return name.strip("[]")
+        return Page(self.origin, name.strip("[]"))
 
     @property
     def network(self) -> str:
