@@ -370,3 +370,17 @@ def test_letting_go_of_a_management_uplink_asks_for_confirmation(world: World) -
     flat = Network(name="flat", kind="flat", uplink="eth0")
     world.apply(desired(flat))
     assert world.plan(desired(replace(flat, uplink="eth1"))).confirm
+
+
+def test_blank_volumes_have_blocks_by_profile(world: World) -> None:
+    disks = (Disk(name="data", size=GIB, format="zvol"), Disk(name="copy", image="small", format="zvol"))
+    site = [
+        Guest(name=profile, profile=profile, power="off", disks=disks) for profile in ("freebsd", "linux", "windows")
+    ]
+    made = world.plan(desired(Image(name="small", version="1", sources=("http://127.0.0.1:8000/",)), *site))
+    blocks = {(r.guest, r.disk): r.block for r in requests(made, v.CreateDisk)}  # type: ignore[attr-defined]
+    assert {key: block for key, block in blocks.items() if key[1] == "data"} == {
+        ("freebsd", "data"): 32 << 10, ("linux", "data"): 16 << 10, ("windows", "data"): 16 << 10,
+    }  # fmt: skip
+    # A clone has its image's.
+    assert {block for key, block in blocks.items() if key[1] == "copy"} == {None}

@@ -57,6 +57,15 @@ def test_words_of_a_guest_with_a_disk(bench: Bench) -> None:
     ]  # fmt: skip
 
 
+def test_a_blank_volume_has_the_blocks_that_were_asked_for(bench: Bench) -> None:
+    bench.guest("files")
+    bench.ask(bench.disk("files", "data", block=32 << 10))
+    assert [call[call.index("-o") + 1] for call in bench.said("create") if "-V" in call] == ["volblocksize=32768"]
+    for block in (1000, 2048, 1 << 20):
+        with pytest.raises(Rejected, match="power of two"):
+            bench.disk("files", "data", block=block)
+
+
 def test_reading_is_one_command_whatever_there_is(bench: Bench) -> None:
     for name in ("a", "b", "c"):
         bench.guest(name, "root", "data")

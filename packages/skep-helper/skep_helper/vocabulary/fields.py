@@ -40,6 +40,14 @@ def _range(low: int, high: int) -> Callable[[int], None]:
     return check
 
 
+def _power_of_two(low: int, high: int) -> Callable[[int], None]:
+    def check(value: int) -> None:
+        if not low <= value <= high or value & (value - 1):
+            raise Rejected(f"{value} is not a power of two between {low} and {high}")
+
+    return check
+
+
 def _one_of(*words: str) -> Callable[[str], None]:
     def check(value: str) -> None:
         if value not in words:
@@ -97,6 +105,7 @@ Mtu = Annotated[int, _range(576, 9216)]
 TransportPort = Annotated[int, _range(0, 65535)]
 Memory = Annotated[int, _range(16 * MIB, 16 * TIB)]
 DiskSize = Annotated[int, _range(MIB, 256 * TIB)]
+BlockSize = Annotated[int, _power_of_two(4096, 128 << 10)]
 # Of an image as it is written: a small qcow2 or ISO file has less than a MiB.
 FileSize = Annotated[int, _range(1, 256 * TIB)]
 Count = Annotated[int, _range(0, 1024)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import Checked, Digest, DiskSize, FileSize, ImageVersion, Name, SeedText, word
+from .fields import BlockSize, Checked, Digest, DiskSize, FileSize, ImageVersion, Name, SeedText, word
 
 DISK_FORMATS = ("qcow2", "raw", "zvol")
 IMAGE_FORMATS = ("raw", "qcow2", "zfs", "iso")
@@ -61,6 +61,8 @@ class CreateDisk(Checked):
     version: ImageVersion | None = None
     source_guest: Name | None = None
     """Clone the disk of the same name of this (stopped) guest instead of an image."""
+    block: BlockSize | None = None
+    """volblocksize of a blank volume, bytes; None: the host's choice. A copy has its original's, a file has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

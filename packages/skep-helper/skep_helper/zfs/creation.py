@@ -22,7 +22,8 @@ from .names import IMAGES, NEW
 from .tool import patient_zfs, zfs
 
 BLOCK = 16 << 10
-"""volblocksize of new volumes, bytes: OpenZFS's own choice since 2.2; 8 KiB before wastes space on raidz."""
+"""volblocksize of new volumes for which none was asked, and of images, bytes: OpenZFS's own choice since 2.2; the 8 KiB
+before that waste space on raidz."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def create_disk(context: Context, request: CreateDisk) -> dict[str, bool]:
         tree = layout.guest_tree(policy, request.guest, progress)
         source = stack.enter_context(_held_source(context, request))
         least = source.volume.size if source else 0
-        size = whole_blocks(request.size or least, source.volume.block if source else BLOCK)
+        size = whole_blocks(request.size or least, source.volume.block if source else request.block or BLOCK)
         order = _Order(context=context, request=request, name=name, size=size, source=source)
         made = not tree.get(name)
         if not made:
@@ -172,8 +173,8 @@ def _make(order: _Order) -> None:
     removal.remove(order.context.policy, temporary, progress)
     if source is None:
         sparse = ["-s"] if request.edition == "thin" else []
-        words = ("create", *sparse, "-V", str(order.size), "-o", f"volblocksize={BLOCK}", *order.marks, order.name)
-        zfs(*words, progress=progress)
+        block = ["-o", f"volblocksize={request.block or BLOCK}"]
+        zfs("create", *sparse, "-V", str(order.size), *block, *order.marks, order.name, progress=progress)
     elif request.edition == "thin" and order.size == source.volume.size:
         zfs("clone", *order.marks, source.origin, order.name, progress=progress)
     else:

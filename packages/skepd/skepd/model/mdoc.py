@@ -114,12 +114,13 @@ def _key(key: Key) -> Iterator[str]:
 def _profiles() -> str:
     rows = "".join(
         f".It {name} Ta {escaped(profile.disk)} Ta {escaped(profile.nic)} Ta "
-        f"{'local time' if profile.local_clock else 'UTC'}\n"
+        f"{'local time' if profile.local_clock else 'UTC'} Ta {profile.block >> 10} KiB\n"
         for name, profile in PROFILES.items()
     )
     return (
         ".Sh PROFILES\nWhat a guest's profile chooses for it:\n"
-        f".Bl -column freebsd virtio-blk virtio-net\n.It Profile Ta Disks Ta Cards Ta Clock\n{rows}.El\n"
+        f".Bl -column freebsd virtio-blk virtio-net local_time blocks\n"
+        f".It Profile Ta Disks Ta Cards Ta Clock Ta Blocks\n{rows}.El\n"
     )
 
 

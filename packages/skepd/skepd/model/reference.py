@@ -149,10 +149,19 @@ def default(key: Key) -> str:
 
 
 def _profiles() -> str:
-    lines = ["### Profiles", "", "| Profile | For | Disks | Network cards | Clock |", "|---|---|---|---|---|"]
+    lines = ["### Profiles", "", "| Profile | For | Disks | Network cards | Clock | Blocks of blank volumes |"]
+    lines += ["|---|---|---|---|---|---|"]
     for name, profile in PROFILES.items():
         clock = "local time" if profile.local_clock else "UTC"
-        lines.append(f"| `{name}` | {profile.title} | `{profile.disk}` | `{profile.nic}` | {clock} |")
+        cells = (
+            f"`{name}`",
+            profile.title,
+            f"`{profile.disk}`",
+            f"`{profile.nic}`",
+            clock,
+            f"{profile.block >> 10} KiB",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 

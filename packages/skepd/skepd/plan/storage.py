@@ -19,6 +19,7 @@ from skep_helper.vocabulary import (
 
 from skepd.model.names import Kind
 from skepd.model.objects import Disk, Guest
+from skepd.model.profiles import block_size
 
 from .adopting import give_back, take_disk, take_variables
 from .builder import Phase, guest_ref
@@ -147,6 +148,7 @@ class Storage:
             edition=disk.edition,
             image=image,
             version=version,
+            block=block_size(guest) if disk_format == "zvol" and image is None else None,
         )
         words = f"{size_text(size) if size else 'size of its image'}, {disk.edition}"
         words += f", from image {image}:{version}" if image else ""
