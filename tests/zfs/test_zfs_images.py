@@ -22,12 +22,6 @@ from zfs_lab import zfs
 NAME, VERSION = "debian", "13.1"
 
 
-@pytest.fixture(scope="module")
-def module_pool() -> Iterator[str]:
-    with zfs_lab.made_pool("skept", zfs_lab.disks()[0]) as name:
-        yield name
-
-
 @pytest.fixture
 def host(module_pool: str) -> Iterator[ZfsHost]:
     with hosts(module_pool, "one") as (found,):

@@ -24,12 +24,6 @@ FOLDER = v.CreateGuestFolder(guest="files")
 Everywhere = Callable[..., int]
 
 
-@pytest.fixture(scope="module")
-def module_pool() -> Iterator[str]:
-    with zfs_lab.made_pool("skept", zfs_lab.disks()[0]) as name:
-        yield name
-
-
 @pytest.fixture
 def everywhere(module_pool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Everywhere:
     def work(*deeds: Callable[[Mortal], None]) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from skep_helper import vocabulary as v
 from skepd.helper_client import HelperClient
 from skepd.host import HostError
-from zfs_lab import await_node, names, zfs
+from zfs_lab import await_node, names, wipe
 
 MIB = 1 << 20
 GUEST, DISK = "files", "data"
@@ -61,7 +61,7 @@ class ZfsHost:
         self.client.close()
         self.process.terminate()
         self.process.wait(_PATIENCE)
-        zfs("destroy", "-R", self.dataset)
+        wipe(self.dataset)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def do(self, *requests: Any) -> tuple[Any, ...]:

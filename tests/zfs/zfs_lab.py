@@ -47,6 +47,35 @@ def made_pool(name: str, *devices: str) -> Iterator[str]:
         zpool("destroy", "-f", name)
 
 
+@contextmanager
+def made_dataset(name: str) -> Iterator[str]:
+    """A file system, destroyed afterwards with all that is in it."""
+    zfs("create", name)
+    try:
+        yield name
+    finally:
+        wipe(name)
+
+
+def wipe(dataset: str) -> None:
+    """Destroy a dataset with all that is in it, held snapshots and clones elsewhere too."""
+    held = zfs("list", "-Hp", "-r", "-t", "snapshot", "-o", "userrefs,name", dataset).splitlines()
+    snapshots = [name for count, name in (line.split("\t") for line in held) if count != "0"]
+    for line in zfs("holds", "-H", *snapshots).splitlines() if snapshots else ():
+        snapshot, tag, *_ = line.split("\t")
+        zfs("release", tag, snapshot)
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            zfs("destroy", "-R", dataset)
+            return
+        except Refused as error:
+            # udev has a new device open for moments.
+            if "busy" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.2)
+
+
 def await_node(volume: str) -> Path:
     """The device node of a volume, once udev has made it. Raises TimeoutError."""
     path = Path("/dev/zvol") / volume
