@@ -21,6 +21,7 @@ from skep_helper.vocabulary import (
     CreateDisk,
     OpenImageWriter,
     PublishImage,
+    ReceiveImage,
     Rejected,
     RemoveImage,
 )
@@ -255,7 +256,7 @@ def test_raw_and_iso_are_looked_at(lab: Lab, tmp_path: Path) -> None:
     publish(lab, "iso")
     assert [(image.format, image.size) for image in lab.reading().images] == [("iso", len(content))]
     with pytest.raises(Failure, match="ZFS"):
-        lab.ask(OpenImageWriter(image="small", version="2.0", format="zfs", size=MIB))
+        lab.ask(ReceiveImage(image="small", version="2.0", digest="0" * 64))
 
 
 def test_there_must_be_room_for_an_image(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,8 +78,8 @@ def test_an_image_is_pulled_and_disks_are_made_of_it(host: ZfsHost, web: tuple[s
     assert not any(name.startswith("/incoming/") for name in host.names())
 
 
-def test_an_interrupted_pull_goes_on(host: ZfsHost, web: tuple[str, Path, str]) -> None:
-    """Cancelled after some chunks, and the helper killed: the next pull fetches only the rest."""
+def test_an_interrupted_pull_leaves_nothing(host: ZfsHost, web: tuple[str, Path, str]) -> None:
+    """Cancelled after some chunks: what OpenZFS had is gone, and the next pull brings all of it."""
     url, signers, _ = web
     reached = [0]
     with pytest.raises(PullCancelled):
@@ -87,37 +88,78 @@ def test_an_interrupted_pull_goes_on(host: ZfsHost, web: tuple[str, Path, str]) 
             progress=lambda done, total: reached.append(done), cancelled=lambda: reached[-1] > 4 * MIB,
         )  # fmt: skip
     assert image(host) is None
-    host.kill()
-    host.start()
-    pulled = pull(host.client, NAME, VERSION, [url], signers)
-    assert pulled.resumed >= 4 * MIB
+    assert not any(name.startswith("/incoming/") for name in host.names())
+    pull(host.client, NAME, VERSION, [url], signers)
     assert image(host) is not None
 
 
+def test_a_receiver_that_is_killed_leaves_nothing(host: ZfsHost) -> None:
+    content = _stream(host)
+    reader, writer = os.pipe()
+    errors: list[HostError] = []
+
+    def receive() -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        try:
+            host.client.stream(v.ReceiveImage(image="cut", version="1", digest=digest, size=len(content)), reader)
+        except HostError as error:
+            errors.append(error)
+        finally:
+            os.close(reader)
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    with open(writer, "wb", buffering=0) as end:
+        end.write(content[:MIB])
+        host.kill()
+        thread.join()
+    host.start()
+    assert [error.code for error in errors] == ["lost"]
+    assert feed(host, content) is None
+    assert {name for name in host.names() if "cut" in name or "bad" in name} == {"/images/bad:1", "/images/bad:1@skep"}
+
+
 def test_what_is_not_what_was_verified_never_appears(host: ZfsHost) -> None:
-    request = v.OpenImageWriter(image="bad", version="1", format="zfs", size=MIB)
-    for content, words in ((os.urandom(MIB), "not a ZFS stream"), (_stream(host)[:MIB], "")):
-        _, descriptor = host.client.open(request)
-        os.pwrite(descriptor, content.ljust(MIB, b"\0"), 0)
-        os.close(descriptor)
-        publish_it = v.PublishImage(image="bad", version="1", format="zfs", digest="0" * 64)
-        error = host.refused(publish_it)
+    for content, words in (
+        (os.urandom(MIB), "not a ZFS stream"),
+        (_stream(host)[:MIB], "ended early"),
+        (_stream(host)[:MIB].ljust(2 * MIB, b"\0"), "was not received"),
+    ):
+        error = feed(host, content)
+        assert error is not None
         assert words in error.message
-        host.do(v.AbandonImage(image="bad", version="1"))
         assert host.do(v.ReadStorage())[0].images == ()
     assert not any(name.startswith("/incoming/") for name in host.names())
 
 
 def test_a_whole_stream_of_another_digest_never_appears(host: ZfsHost) -> None:
     content = _stream(host)
-    _, descriptor = host.client.open(v.OpenImageWriter(image="bad", version="1", format="zfs", size=len(content)))
-    os.pwrite(descriptor, content, 0)
-    os.close(descriptor)
-    error = host.refused(v.PublishImage(image="bad", version="1", format="zfs", digest="0" * 64))
+    error = feed(host, content, digest="0" * 64)
+    assert error is not None
     assert (error.code, "not what was verified" in error.message) == ("conflict", True)
+    assert not any("bad" in name for name in host.names())
+    for _ in range(2):
+        assert feed(host, content) is None
     digest = hashlib.sha256(content).hexdigest()
-    host.do(v.PublishImage(image="bad", version="1", format="zfs", digest=digest))
     assert [found.digest for found in host.do(v.ReadStorage())[0].images] == [digest]
+    other = feed(host, content, digest="1" * 64)
+    assert other is not None
+    assert other.code == "exists"
+
+
+def feed(host: ZfsHost, content: bytes, digest: str = "") -> HostError | None:
+    """Send a stream as image bad:1; what it is refused with."""
+    digest = digest or hashlib.sha256(content).hexdigest()
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        try:
+            host.client.stream(
+                v.ReceiveImage(image="bad", version="1", digest=digest, size=len(content)), file.fileno()
+            )
+        except HostError as error:
+            return error
+    return None
 
 
 def _stream(host: ZfsHost) -> bytes:
@@ -134,5 +176,5 @@ def _stream(host: ZfsHost) -> bytes:
 
 def test_a_pull_into_a_host_without_space_is_refused_before(host: ZfsHost) -> None:
     with pytest.raises(HostError) as caught:
-        host.client.open(v.OpenImageWriter(image="large", version="1", format="zfs", size=1 << 44))
+        host.client.open(v.OpenImageWriter(image="large", version="1", format="raw", size=1 << 44))
     assert caught.value.code == "full"

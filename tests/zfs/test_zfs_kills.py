@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -186,15 +186,21 @@ def test_a_disk_to_the_trash_and_back(everywhere: Everywhere) -> None:
     assert everywhere(prepare, lambda host: host.do(v.RemoveDisk(guest="files", disk="one", key=KEY, undo=True)))
 
 
-def test_an_image_of_a_stream_is_published(everywhere: Everywhere, streams: tuple[Path, Path]) -> None:
-    content = streams[1].read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
+def test_an_image_of_a_stream(everywhere: Everywhere, streams: tuple[Path, Path]) -> None:
+    digest = hashlib.sha256(streams[1].read_bytes()).hexdigest()
+    request = v.ReceiveImage(image="debian", version="13", digest=digest)
 
+    def deed(host: Mortal) -> None:
+        with streams[1].open("rb") as source:
+            host.do(request, descriptor=source.fileno())
+
+    assert everywhere(nothing, deed)
+
+
+def test_a_raw_image_is_published(everywhere: Everywhere) -> None:
     def prepare(host: Mortal) -> None:
-        host.do(v.OpenImageWriter(image="debian", version="13", format="zfs", size=len(content)))
-        descriptor = host.answers.pop()
-        os.pwrite(descriptor, content, 0)
-        os.close(descriptor)
+        host.do(v.OpenImageWriter(image="debian", version="13", format="raw", size=2 * MIB))
+        os.close(host.answers.pop())
 
-    request = v.PublishImage(image="debian", version="13", format="zfs", digest=digest)
+    request = v.PublishImage(image="debian", version="13", format="raw", digest="d" * 64)
     assert everywhere(prepare, lambda host: host.do(request))

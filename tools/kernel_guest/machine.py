@@ -19,6 +19,7 @@ BOOTED, RESULT = "skep-booted", "skep-result"
 KVM_PATIENCE = 40.0
 """Seconds within which a guest with KVM must have begun; it takes about three."""
 NO_RESULT = 70
+_LATEST = 8192
 _KVM = ("-accel", "kvm", "-cpu", "host")
 _EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max")
 
@@ -56,10 +57,13 @@ def run(guest: Guest, name: str, timeout: float, cache: Path) -> int:
         end = threading.Timer(timeout, machine.kill)
         end.start()
         try:
-            for line in machine.stdout or ():
-                sys.stdout.write(line)
+            said = ""
+            # Not line by line: pytest writes a dot for each test, and a line of them takes minutes.
+            while data := _read(machine):
+                sys.stdout.write(data)
                 sys.stdout.flush()
-                found = re.search(rf"{RESULT} (\d+)", line)
+                said = (said + data)[-_LATEST:]
+                found = re.search(rf"{RESULT} (\d+)\s", said)
                 status = int(found.group(1)) if found else status
         finally:
             end.cancel()
@@ -67,6 +71,12 @@ def run(guest: Guest, name: str, timeout: float, cache: Path) -> int:
     if status == NO_RESULT:
         print(f"{name}: the guest did not come to its end (within {timeout:.0f} s)", file=sys.stderr)
     return status
+
+
+def _read(machine: subprocess.Popen[str]) -> str:
+    """What it says next; "" at its end."""
+    assert machine.stdout is not None
+    return os.read(machine.stdout.fileno(), 4096).decode(errors="replace")
 
 
 def _started(guest: Guest, accelerator: Iterable[str]) -> subprocess.Popen[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from skep_helper.vocabulary import (
     OpenImageWriter,
     PublishImage,
     ReadStorage,
+    ReceiveImage,
     StorageReading,
 )
 from skepd.host import HostError, Progress
@@ -120,15 +122,17 @@ class FolderHost:
             error, self.refuse_open = self.refuse_open, None
             raise error
         descriptor = os.open(self.part(request), os.O_RDWR | os.O_CREAT, 0o600)
-        if request.format != "zfs":
-            os.ftruncate(descriptor, request.size)
-            return None, descriptor
-        os.close(descriptor)
-        reader, writer = os.pipe()
+        os.ftruncate(descriptor, request.size)
+        return None, descriptor
+
+    def stream(self, request: Any, descriptor: int, progress: Progress | None = None) -> Any:
+        assert isinstance(request, ReceiveImage)
+        self.requests.append(request)
         received = self.streams[request.image, request.version] = bytearray()
-        target = self.stream_reader or read_all
-        threading.Thread(target=target, args=(reader, received), daemon=True).start()
-        return None, writer
+        (self.stream_reader or read_all)(descriptor, received)
+        if hashlib.sha256(received).hexdigest() != request.digest:
+            raise HostError("failed", "the stream ended early; send it again")
+        self.shown(request).write_bytes(received)
 
     def cancel(self) -> None: ...
 
@@ -138,7 +142,6 @@ class FolderHost:
 def read_all(descriptor: int, into: bytearray) -> None:
     while data := os.read(descriptor, 1 << 16):
         into += data
-    os.close(descriptor)
 
 
 Misdeed = Callable[["ScriptedHandler"], bool]

@@ -8,6 +8,8 @@ from .fields import BlockSize, Checked, Digest, DiskSize, FileSize, ImageVersion
 
 DISK_FORMATS = ("qcow2", "raw", "zvol")
 IMAGE_FORMATS = ("raw", "qcow2", "zfs", "iso")
+WRITTEN_FORMATS = ("raw", "qcow2", "iso")
+"""An image of format zfs is a stream: see ReceiveImage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ class OpenImageWriter(Checked):
 
     image: Name
     version: ImageVersion
-    format: word(*IMAGE_FORMATS)  # type: ignore[valid-type]
+    format: word(*WRITTEN_FORMATS)  # type: ignore[valid-type]
     size: FileSize
 
 
@@ -145,7 +147,7 @@ class PublishImage(Checked):
 
     image: Name
     version: ImageVersion
-    format: word(*IMAGE_FORMATS)  # type: ignore[valid-type]
+    format: word(*WRITTEN_FORMATS)  # type: ignore[valid-type]
     digest: Digest
 
 

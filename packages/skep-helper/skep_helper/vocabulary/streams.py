@@ -1,4 +1,4 @@
-"""Requests about streams of snapshots: sending, receiving, replicas and their promotion. They need OpenZFS.
+"""Requests about streams of snapshots: sending, receiving, replicas and their promotion, images. They need OpenZFS.
 
 A guest is sent part by part: its folder (`disk` None), then each disk, all of one snapshot, so that every part can be
 resumed by itself. The data travels on a descriptor that comes with the request: a pipe, a socket or a file.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .fields import Checked, ImageVersion, Name, _pattern, _range, word
+from .fields import Checked, Digest, ImageVersion, Name, _pattern, _range, word
 
 ResumeToken = Annotated[
     str, _pattern(r"1-[0-9a-f]{1,16}-[0-9a-f]{1,8}-([0-9a-f]{2}){1,8192}", "a resume token (receive_resume_token)")
@@ -145,8 +145,23 @@ class BookmarkSnapshot(Checked):
     remove: bool = False
 
 
-TAKE_DESCRIPTOR: frozenset[type] = frozenset({SendSnapshot, ReceiveSnapshot})
+@dataclass(frozen=True, kw_only=True)
+class ReceiveImage(Checked):
+    """Read the stream of one volume from the descriptor into an image, which appears when all of it is there and is
+    what the caller verified. Long: progress is (bytes received, size). Repeatable.
+
+    Nothing is left of a stream that ends early. digest: SHA-256 of the whole stream; recorded with the image.
+    """
+
+    image: Name
+    version: ImageVersion
+    digest: Digest
+    size: Bytes = 0
+
+
+TAKE_DESCRIPTOR: frozenset[type] = frozenset({SendSnapshot, ReceiveSnapshot, ReceiveImage})
 """Requests that come alone in their frame, with one descriptor."""
 STREAM_VERBS: tuple[type, ...] = (
     EstimateSend, SendSnapshot, ReceiveSnapshot, AbandonReceive, ReadReplica, PromoteGuest, BookmarkSnapshot,
+    ReceiveImage,
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Images: written by skepd where nobody else sees it, sealed by a snapshot, then visible.
 
-raw and iso go straight into a volume; qcow2 and ZFS streams into a file, which becomes a volume when it is published.
+raw and iso go straight into a volume; qcow2 into a file, which becomes a volume when it is published; a ZFS stream
+straight into `zfs receive`, in one request.
 What an image is afterwards is its held snapshot: whoever still had the volume open for writing changes nothing of it.
 """
 
@@ -15,7 +16,7 @@ from ..paths import Folder
 from ..policy import Policy
 from ..storage import content, records
 from ..storage.records import ImageRecord
-from ..vocabulary import AbandonImage, OpenImageWriter, PublishImage, RemoveImage
+from ..vocabulary import AbandonImage, OpenImageWriter, PublishImage, ReceiveImage, RemoveImage
 from . import conversion, layout, listing, names, nodes, removal, transfer
 from .creation import BLOCK, whole_blocks
 from .listing import Entry, Tree
@@ -24,7 +25,7 @@ from .tool import patient_zfs, zfs
 
 _REQUEST = "request.json"
 FILE = "image"
-"""The file of an incoming qcow2 image or ZFS stream, in a folder of the image's name."""
+"""The file of an incoming qcow2 image, in a folder of the image's name."""
 
 
 def open_writer(context: Context, request: OpenImageWriter) -> None:
@@ -35,7 +36,7 @@ def open_writer(context: Context, request: OpenImageWriter) -> None:
         if published(policy, request.image, request.version):
             raise Failure("exists", f"{what} is already there; remove it first or publish another version")
         with _begun(policy, request, what) as folder:
-            if request.format in ("qcow2", "zfs"):
+            if request.format == "qcow2":
                 descriptor = content.open_file(folder, FILE, request.size, what)
             else:
                 descriptor = _open_volume(context, request, what)
@@ -80,10 +81,7 @@ def publish(context: Context, request: PublishImage) -> None:
     policy = context.policy
     what = f"image {request.image}:{request.version}"
     with layout.locked_image(policy, request.image, request.version, progress=context.progress):
-        there = published(policy, request.image, request.version)
-        if there:
-            if (there.mark("digest"), there.mark("format")) != (request.digest, request.format):
-                raise Failure("exists", f"{what} is already there with another content; publish another version")
+        if _is_there(policy, request, request.format, what):
             _forget(policy, request.image, request.version)
             return
         with ExitStack() as stack:
@@ -94,17 +92,34 @@ def publish(context: Context, request: PublishImage) -> None:
                 raise Failure("missing", f"nothing was written for {what}; open a writer first") from None
             name = names.image(policy, request.image, request.version, INCOMING)
             _inspect(context, request, folder, name, what)
-            _seal(context, request, name)
+            _seal(context, request, request.format, name)
         _forget(policy, request.image, request.version)
+
+
+def receive(context: Context, request: ReceiveImage) -> None:
+    policy, what = context.policy, f"image {request.image}:{request.version}"
+    with layout.locked_image(policy, request.image, request.version, progress=context.progress):
+        if _is_there(policy, request, "zfs", what):
+            transfer.receive.drain(context, context.descriptors[0], request.size)
+            return
+        _forget(policy, request.image, request.version, context)
+        name = names.image(policy, request.image, request.version, INCOMING)
+        transfer.image.to_volume(context, request, name, what)
+        _seal(context, request, "zfs", name)
+
+
+def _is_there(policy: Policy, request: PublishImage | ReceiveImage, form: str, what: str) -> bool:
+    """Raises Failure(exists) when another image has the name."""
+    there = published(policy, request.image, request.version)
+    if there and (there.mark("digest"), there.mark("format")) != (request.digest, form):
+        raise Failure("exists", f"{what} is already there with another content; publish another version")
+    return there is not None
 
 
 def _inspect(context: Context, request: PublishImage, folder: Folder, name: str, what: str) -> None:
     """Refuse what is not of its format; a qcow2 file is made a volume here."""
     if request.format == "qcow2":
         conversion.to_volume(context, folder, FILE, name, what)
-        return
-    if request.format == "zfs":
-        transfer.image.to_volume(context, folder, FILE, name, request.digest, what)
         return
     begun = records.read(folder, _REQUEST, ImageRecord)
     descriptor = nodes.open_volume(name, os.O_RDONLY, context.progress)
@@ -114,7 +129,7 @@ def _inspect(context: Context, request: PublishImage, folder: Folder, name: str,
         os.close(descriptor)
 
 
-def _seal(context: Context, request: PublishImage, name: str) -> None:
+def _seal(context: Context, request: PublishImage | ReceiveImage, form: str, name: str) -> None:
     """The rename makes it visible; everything before may be done again."""
     progress = context.progress
     tree = listing.read(name, depth=1, progress=progress)
@@ -129,7 +144,7 @@ def _seal(context: Context, request: PublishImage, name: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    zfs("set", f"skep:format={request.format}", f"skep:digest={request.digest}", name, progress=progress)
+    zfs("set", f"skep:format={form}", f"skep:digest={request.digest}", name, progress=progress)
     zfs("snapshot", sealed, progress=progress)
     zfs("hold", SEALED, sealed, progress=progress)
     target = names.image(context.policy, request.image, request.version)

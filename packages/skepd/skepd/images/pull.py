@@ -20,7 +20,8 @@ from skepd.host import Host, HostError, Progress
 from .connection import Connection, check_source, watched
 from .fetch import Fetch, Mirror, image_url
 from .options import MirrorError, Options, PullCancelled, PullError
-from .sink import Sink, make_sink
+from .receiving import receiving
+from .sink import FileSink, Sink, StreamSink
 
 __all__ = ["Options", "PullCancelled", "PullError", "Pulled", "pull"]
 
@@ -95,8 +96,15 @@ def pull(
     manifest, signer = _fetch_manifest(name, version, bases, allowed_signers, options, context, caller)
     size = manifest.stored_size
     caller.log(f"{name} {version}: signed by {signer}, {size} bytes to fetch from {len(bases)} mirrors")
-    resumed = _transfer(host, manifest, [Mirror(base) for base in bases], options, context, caller)
-    _publish(host, manifest, caller)
+    if manifest.zstd:
+        _require_zstd(f"{name} {version}")
+    mirrors = [Mirror(base) for base in bases]
+    resumed = 0
+    if manifest.format == "zfs":
+        _receive(host, manifest, mirrors, options, context, caller)
+    else:
+        resumed = _transfer(host, manifest, mirrors, options, context, caller)
+        _publish(host, manifest, caller)
     caller.log(f"{name} {version}: verified and published, sha256 {manifest.sha256}")
     return Pulled(
         name=name, version=version, digest=manifest.sha256, size=manifest.size, resumed=resumed, signer=signer
@@ -166,11 +174,9 @@ def _transfer(
     title = f"{manifest.name} {manifest.version}"
     worth = _Worth()
     try:
-        if manifest.zstd:
-            zstd.require()
         descriptor = _open(host, manifest)
         try:
-            sink = make_sink(descriptor, manifest, 2 * options.connections)
+            sink = FileSink(descriptor, manifest)
             fetch = Fetch(manifest, mirrors, sink, options, context, caller.log)
             worth.kept = False
             return _fill(fetch, sink, manifest, worth, caller)
@@ -195,12 +201,49 @@ def _fill(fetch: Fetch, sink: Sink, manifest: Manifest, worth: _Worth, caller: _
     finally:
         worth.kept = sink.useful
     worth.kept = digest == manifest.sha256
-    if not worth.kept:
+    _require_whole(manifest, digest)
+    return sum(manifest.chunk_length(index) for index in have)
+
+
+def _require_whole(manifest: Manifest, digest: str) -> None:
+    if digest != manifest.sha256:
         raise PullError(
             f"{manifest.name} {manifest.version}: every chunk is right, the whole is not "
             f"({digest[:16]}... instead of {manifest.sha256[:16]}...): have it published again"
         )
-    return sum(manifest.chunk_length(index) for index in have)
+
+
+def _receive(
+    host: Host,
+    manifest: Manifest,
+    mirrors: list[Mirror],
+    options: Options,
+    context: ssl.SSLContext,
+    caller: _Caller,
+) -> None:
+    """A ZFS stream: each chunk, once verified, goes in its turn into the host's receiver, which makes the image visible
+    when it has all of it. Nothing is kept of what broke off."""
+    title = f"{manifest.name} {manifest.version}"
+    with receiving(host, manifest) as receiver:
+        sink = StreamSink(receiver.writer, 2 * options.connections)
+        try:
+            digest = Fetch(manifest, mirrors, sink, options, context, caller.log).run(
+                set(), caller.cancelled, caller.progress
+            )
+        except OSError as error:
+            receiver.leave()
+            if receiver.error is not None:
+                raise receiver.error from None
+            raise PullError(f"{title}: could not be stored: {error}") from error
+        _require_whole(manifest, digest)
+        receiver.finish(caller.cancelled)
+
+
+def _require_zstd(title: str) -> None:
+    try:
+        zstd.require()
+    except zstd.ZstdError as error:
+        raise PullError(f"{title}: {error}") from error
 
 
 def _open(host: Host, manifest: Manifest) -> int:

@@ -49,16 +49,6 @@ class Sink(Protocol):
         ...
 
 
-def make_sink(descriptor: int, manifest: Manifest, window: int) -> Sink:
-    """The sink that fits what the host opened: a file or volume, or a pipe or socket. Raises OSError."""
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        return StreamSink(descriptor, window)
-    if stat.S_ISREG(mode) and os.fstat(descriptor).st_size != manifest.size:
-        os.ftruncate(descriptor, manifest.size)
-    return FileSink(descriptor, manifest)
-
-
 class FileSink:
     """A file or volume that can be read back, which is how an interrupted pull goes on.
 
@@ -69,6 +59,9 @@ class FileSink:
     window: int | None = None
 
     def __init__(self, descriptor: int, manifest: Manifest) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_size != manifest.size:
+            os.ftruncate(descriptor, manifest.size)
         self._descriptor = descriptor
         self._manifest = manifest
         self._buffer = memoryview(bytearray(min(CHUNK, manifest.size)))

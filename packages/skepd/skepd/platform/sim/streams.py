@@ -15,7 +15,7 @@ from skep_helper import vocabulary as v
 
 from skepd.host import HostError, Progress
 
-from .storage import Disk, Folder, SimStorage, Snapshot
+from .storage import Disk, Folder, Image, SimStorage, Snapshot
 from .table import Table
 
 _WHOLE, _CHANGE = 256 << 10, 32 << 10
@@ -64,6 +64,10 @@ class SimStreams:
             data = self._read(descriptor, lambda done: told(done, max(done, request.size)))
             with self._lock:
                 self._take(request, data)
+        elif isinstance(request, v.ReceiveImage):
+            data = self._read(descriptor, lambda done: told(done, max(done, request.size)))
+            with self._lock:
+                self._take_image(request, data)
         else:
             raise HostError("rejected", f"{type(request).__name__} takes no descriptor")
 
@@ -166,6 +170,16 @@ class SimStreams:
         if request.disk is not None:
             snapshot.contents[request.disk] = str(head["content"])
             folder.disks[request.disk] = Disk(request.disk, content=str(head["content"]), **head["disk"])
+
+    def _take_image(self, request: v.ReceiveImage, data: bytes) -> None:
+        title = f"image {request.image}:{request.version}"
+        if hashlib.sha256(data).hexdigest() != request.digest:
+            raise HostError("conflict", f"{title} is not what was verified; fetch it again")
+        there = self._storage.images.setdefault(
+            (request.image, request.version), Image("zfs", len(data), request.digest)
+        )
+        if there.digest != request.digest:
+            raise HostError("exists", f"{title} is already there with another content; publish another version")
 
     def abandon(self, request: v.AbandonReceive) -> None:
         self._part(request.guest, request.disk).token = ""
