@@ -7,16 +7,19 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from skep_helper import linux, main, platforms
 from skep_helper import vocabulary as v
+from skep_helper import zfs as storage
+from skep_helper.policy import Policy
 from skepd.helper_client import HelperClient
 from skepd.host import HostError
 from zfs_lab import await_node, names, wipe
@@ -24,6 +27,36 @@ from zfs_lab import await_node, names, wipe
 MIB = 1 << 20
 GUEST, DISK = "files", "data"
 _PATIENCE = 120.0
+
+
+class Helper:
+    """skep-helper with the storage alone, forked from here: to start Python, to import all that, and to try out QEMU
+    and networks takes an emulated machine minutes. test_zfs_conformance has a whole one."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._serve(arguments, log)
+
+    @staticmethod
+    def _serve(arguments: list[str], log: Path) -> NoReturn:
+        status = 1
+        try:
+            os.closerange(3, 4096)
+            os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - as long as this process
+            platforms.load = _storage_alone
+            status = main.main(arguments)
+        finally:
+            os._exit(status)
+
+    def end(self, number: int) -> None:
+        os.kill(self.pid, number)
+        os.waitpid(self.pid, 0)
+
+
+def _storage_alone(policy: Policy) -> platforms.Platform:
+    return replace(platforms.assemble(linux.NAME, linux.boot_id(), [storage]), features=lambda policy: ())
 
 
 class ZfsHost:
@@ -42,25 +75,20 @@ class ZfsHost:
         self.start()
 
     def start(self) -> None:
-        argv = [sys.executable, "-m", "skep_helper.main", "--policy", str(self.folder / "policy.toml")]
-        argv += ["--socket", str(self.folder / "run" / "helper.sock")]
-        with open("/dev/console", "ab") as log:
-            self.process = subprocess.Popen(argv, stderr=log)
+        socket = self.folder / "run" / "helper.sock"
+        self.process = Helper(["--policy", str(self.folder / "policy.toml"), "--socket", str(socket)], self.log)
         try:
             self.client.hello()
         except HostError as error:
-            told = self.log.read_text(errors="replace")
-            raise AssertionError(f"{error}; exit {self.process.poll()}: {told[-2000:]}") from error
+            raise AssertionError(f"{error}; the helper said: {self.log.read_text(errors='replace')}") from error
 
     def kill(self) -> None:
         """SIGKILL to the helper alone: its processes notice by themselves."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.end(signal.SIGKILL)
 
     def stop(self) -> None:
         self.client.close()
-        self.process.terminate()
-        self.process.wait(_PATIENCE)
+        self.process.end(signal.SIGTERM)
         wipe(self.dataset)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -21,7 +21,7 @@ KVM_PATIENCE = 40.0
 NO_RESULT = 70
 _LATEST = 8192
 _KVM = ("-accel", "kvm", "-cpu", "host")
-_EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max")
+_EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 from ...handlers import Failure
 
 _READER_GONE = "whoever reads the stream went away before its end; repeat it, with the reader's token"
+_THERE = (
+    "there is one already, with other snapshots; send the changes since a snapshot that both have, or remove the "
+    "replica, or take another name"
+)
 STALE = "the token is stale, what it is for is gone; abandon what was received and begin anew"
 
 _SEND = (
@@ -30,9 +35,8 @@ _RECEIVE = (
      "the newest snapshot here is not the one that the stream begins from; send since a snapshot that both have"),
     ("has been modified", "conflict",
      "it was changed here since its newest snapshot; roll it back to that, or receive under another name"),
-    ("destination has snapshots", "exists",
-     "other snapshots of it are there already; send the changes since one that both have, or remove the replica"),
-    ("exists", "exists", "it is there already; send the changes since its newest snapshot, or take another name"),
+    ("exists", "exists", _THERE),
+    ("destination has snapshots", "exists", _THERE),
     ("incomplete stream", "failed", "the stream ended early; send it again"),
     ("failed to read from stream", "failed", "the stream ended before it began; look at the sender"),
     ("checksum mismatch", "failed", "the stream was damaged on its way; send it again"),
@@ -48,6 +52,8 @@ _RECEIVE = (
 
 
 def sending(what: str, told: Sequence[str], status: int | None) -> Failure:
+    if status == -signal.SIGPIPE:
+        return Failure("failed", f"{what} was not sent: {_READER_GONE}")
     return _failure(_SEND, what, "sent", told, status)
 
 
