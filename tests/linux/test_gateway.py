@@ -99,6 +99,14 @@ def gateway() -> Iterator[Gateway]:
             shutil.rmtree(folder)
 
 
+def test_prometheus_reads_its_page_by_the_token_of_a_viewer(gateway: Gateway) -> None:
+    answer = gateway.client("viewer").request("GET", "/metrics")
+    assert (answer.status, b"skep_info 1" in answer.content) == (200, True)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    with pytest.raises(Refused, match="no token was given"):
+        gateway.client(None).request("GET", "/metrics")
+
+
 def test_it_passes_the_callers_own_credential_on(gateway: Gateway) -> None:
     assert gateway.client().get("users", "me") == {"name": "test", "role": "admin", "via": "token"}
     assert gateway.client().get("guests", "web")["name"] == "web"

@@ -5,9 +5,35 @@ Times are seconds since 1970, sizes are bytes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from .wire import Request
+
+
+class Inventory(Struct, kw_only=True):
+    """The machine. kernel: that runs; reboot: why a boot is due; smart: why no disk was asked for its health."""
+
+    machine: str = ""
+    memory: int = 0
+    kernel: str = ""
+    reboot: str = ""
+    smart: str = ""
+    cpu: dict[str, Any] = {}
+    nics: list[dict[str, Any]] = []
+    drives: list[dict[str, Any]] = []
+    pools: list[dict[str, Any]] = []
+    environments: list[dict[str, Any]] = []
+
+
+class Check(Struct, kw_only=True):
+    """A facility or a check of `skep doctor`."""
+
+    name: str
+    works: bool
+    reason: str = ""
+    advice: str = ""
 
 
 class Metrics(Struct, kw_only=True):
@@ -51,3 +77,9 @@ class Health(Struct, kw_only=True):
     snapshots: list[dict[str, Any]]
     operations: list[dict[str, Any]]
     machine_age: float | None = None
+
+
+class SpanQuery(Request, kw_only=True):
+    """span: seconds, up to now. Up to a day in steps of 15 s, else of 5 min; at most 720 steps, which are means."""
+
+    span: Annotated[int, Meta(ge=60, le=2_592_000)] = 3600

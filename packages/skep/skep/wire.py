@@ -89,30 +89,6 @@ class Host(Struct, kw_only=True):
     status: dict[str, Any]
 
 
-class Inventory(Struct, kw_only=True):
-    """The machine. kernel: that runs; reboot: why a boot is due; smart: why no disk was asked for its health."""
-
-    machine: str = ""
-    memory: int = 0
-    kernel: str = ""
-    reboot: str = ""
-    smart: str = ""
-    cpu: dict[str, Any] = {}
-    nics: list[dict[str, Any]] = []
-    drives: list[dict[str, Any]] = []
-    pools: list[dict[str, Any]] = []
-    environments: list[dict[str, Any]] = []
-
-
-class Check(Struct, kw_only=True):
-    """A facility or a check of `skep doctor`."""
-
-    name: str
-    works: bool
-    reason: str = ""
-    advice: str = ""
-
-
 class Need(Struct, kw_only=True):
     """What a machine needs of its administrator. place: a file, or "command". state: present, missing, different,
     pending (written, but not in effect), or empty when nobody looked. found: what is there instead, or what is left to
@@ -499,12 +475,6 @@ class EventsQuery(Request, kw_only=True):
 
     after: Offset = 0
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 1000
-
-
-class SpanQuery(Request, kw_only=True):
-    """span: seconds, up to now. Up to a day in steps of 15 s, else of 5 min; at most 720 steps, which are means."""
-
-    span: Annotated[int, Meta(ge=60, le=2_592_000)] = 3600
 
 
 class SerialQuery(Request, kw_only=True):

@@ -288,6 +288,9 @@ class FakeEngine:
             listener(Event(number=0, time=time.time(), kind=kind, ref="host", data=data))
 
     # --- what is used ---
+    def exposition(self) -> str:
+        return "# HELP skep_info Always 1.\n# TYPE skep_info gauge\nskep_info 1\n"
+
     def health(self) -> dict[str, Any]:
         problem = {"severity": "error", "ref": "disk/ada0", "text": "ada0 fails", "advice": "replace it"}
         lists: dict[str, Any] = {key: [] for key in ("pools", "disks", "uplinks", "snapshots", "operations")}

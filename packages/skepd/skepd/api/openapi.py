@@ -95,7 +95,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _identity(route: Route) -> str:
-    words = [word.strip("{}") for word in route.path.split("/")[2:]]
+    words = [word.strip("{}") for word in route.path.removeprefix("/v1").split("/")[1:]]
     return "-".join([route.method.lower(), *words])
 
 
@@ -223,6 +223,7 @@ _ANSWERS = {
     *("Caller", "Check", "CreatedToken", "Event", "GuestDisk", "Host", "Operation", "Plan", "PlanNote", "PlanStep"),
     *("Place", "Problem", "Snapshot", "StepState", "Token", "AuditRecord", "PasskeyOptions", "PasskeyView"),
     *("SessionView", "SetupLink", "SetupState", "UserView", "Metrics", "Health", "HealthProblem", "SnapshotChanges"),
+    "Inventory",
 }
 """Answers may grow: a client must not stumble over a key it does not know."""
 

@@ -114,4 +114,4 @@ class Route:
 
     @property
     def tag(self) -> str:
-        return self.path.split("/")[2]
+        return self.path.removeprefix("/v1").split("/")[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skep import readings, wire
 
+from skepd.engine.exposition import MEDIA
 from skepd.model import objects as model
 from skepd.model.names import Kind
 
@@ -107,12 +108,12 @@ HOST = (
         handler=site.host,
     ),
     Route(
-        method="GET", path="/v1/host/inventory", role="viewer", answer=wire.Inventory, handler=site.inventory,
+        method="GET", path="/v1/host/inventory", role="viewer", answer=readings.Inventory, handler=site.inventory,
         summary="The machine: CPU, memory, NICs, disks with SMART, pools, boot environments. May take seconds.",
     ),
     Route(
         method="GET", path="/v1/doctor", summary="What works on this host and what does not.", role="viewer",
-        answer=wire.Check, many=True, handler=site.doctor,
+        answer=readings.Check, many=True, handler=site.doctor,
     ),
     Route(
         method="POST", path="/v1/plan", summary="What applying a site definition would do.", role="viewer",
@@ -140,15 +141,19 @@ HOST = (
 
 USAGE = (
     Route(
+        method="GET", path="/metrics", summary="Counters and gauges for Prometheus.", role="viewer", answer=bytes,
+        media=MEDIA, handler=usage.exposition,
+    ),
+    Route(
         method="GET", path="/v1/health", summary="The host at a glance: whether all is well, and what to do.",
         role="viewer", answer=readings.Health, handler=usage.health,
     ),
     Route(
         method="GET", path="/v1/guests/{name}/metrics", summary="What a guest used.", role="viewer",
-        query=wire.SpanQuery, answer=readings.Metrics, handler=usage.guest_metrics,
+        query=readings.SpanQuery, answer=readings.Metrics, handler=usage.guest_metrics,
     ),
     Route(
-        method="GET", path="/v1/host/metrics", summary="What the host used.", role="viewer", query=wire.SpanQuery,
+        method="GET", path="/v1/host/metrics", summary="What the host used.", role="viewer", query=readings.SpanQuery,
         answer=readings.Metrics, handler=usage.host_metrics,
     ),
 )  # fmt: skip

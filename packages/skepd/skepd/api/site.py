@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import msgspec
-from skep import wire
+from skep import readings, wire
 
 from skepd.engine.contract import Operation
 from skepd.plan.steps import Plan
@@ -20,7 +20,7 @@ def host(call: Call) -> Answer:
 
 
 def inventory(call: Call) -> Answer:
-    return Answer(wire.Inventory(**call.engine.inventory()))
+    return Answer(readings.Inventory(**call.engine.inventory()))
 
 
 def doctor(call: Call) -> Answer:

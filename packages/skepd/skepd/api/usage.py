@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from skep import readings, wire
+from skep import readings
 
 from .route import Answer, Call
 
@@ -12,9 +12,13 @@ def health(call: Call) -> Answer:
     return Answer(msgspec.convert(call.engine.health(), readings.Health))
 
 
+def exposition(call: Call) -> Answer:
+    return Answer(call.engine.exposition().encode())
+
+
 def guest_metrics(call: Call) -> Answer:
-    return Answer(readings.Metrics(**call.engine.metrics(call.name, call.query_as(wire.SpanQuery).span)))
+    return Answer(readings.Metrics(**call.engine.metrics(call.name, call.query_as(readings.SpanQuery).span)))
 
 
 def host_metrics(call: Call) -> Answer:
-    return Answer(readings.Metrics(**call.engine.metrics(None, call.query_as(wire.SpanQuery).span)))
+    return Answer(readings.Metrics(**call.engine.metrics(None, call.query_as(readings.SpanQuery).span)))

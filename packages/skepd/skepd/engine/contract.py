@@ -115,6 +115,10 @@ class Engine(Protocol):
         is slow to read may be ten minutes old (machine_age)."""
         ...
 
+    def exposition(self) -> str:
+        """The same and what is used, for Prometheus (text format 0.0.4)."""
+        ...
+
     def doctor(self) -> list[dict[str, Any]]:
         """[{"name", "works", "reason", "advice"}] for every facility and check."""
         ...

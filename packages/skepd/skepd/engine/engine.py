@@ -17,6 +17,7 @@ from skep_helper.vocabulary import (
     ReadConsole,
     ReadInventory,
     ReadVmBhyve,
+    UsageReading,
 )
 
 from skepd.adoption.adoption import Adoption
@@ -39,7 +40,7 @@ from skepd.plan.options import PlanOptions
 from skepd.plan.steps import Note, Plan
 from skepd.platform.preparing import prepare
 
-from . import adopting, carrying, health, host_view, overview
+from . import adopting, carrying, exposition, health, host_view, overview
 from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, View
 from .events import Events
 from .index import Index
@@ -49,7 +50,7 @@ from .ownership import with_site
 from .planning import Planning, Wish
 from .quiet import quieten
 from .rings import FileShelf, MemoryShelf, Rings
-from .sampler import Sampler
+from .sampler import FRESH, Sampler
 from .slow import Slow
 from .status import ALIVE, Status
 from .store import PARTS, Store, without
@@ -177,23 +178,27 @@ class Engine:
         return found + health.checks(self._read_machine(), running)
 
     def health(self) -> dict[str, Any]:
+        return overview.overview(self._overview(self._sampler.recent()))
+
+    def exposition(self) -> str:
+        return exposition.exposition(self._overview(self._sampler.recent(FRESH)))
+
+    def _overview(self, usage: UsageReading | None) -> overview.View:
         observed, store = self.observe(), self._store
-        return overview.overview(
-            overview.View(
-                facts=self._facts,
-                version=self._settings.version,
-                started=self._started,
-                now=self._settings.clock(),
-                folder=str(self._settings.pool_guests.parent),
-                desired=store.desired,
-                observed=observed,
-                usage=self._sampler.recent(),
-                machine=self._machine.get(PATIENCE),
-                operations=tuple(self._operations.list(100)),
-                broken=store.broken,
-                leftovers=self._operations.leftovers(),
-                problems=self._watch.problems,
-            )
+        return overview.View(
+            facts=self._facts,
+            version=self._settings.version,
+            started=self._started,
+            now=self._settings.clock(),
+            folder=str(self._settings.pool_guests.parent),
+            desired=store.desired,
+            observed=observed,
+            usage=usage,
+            machine=self._machine.get(PATIENCE),
+            operations=tuple(self._operations.list(100)),
+            broken=store.broken,
+            leftovers=self._operations.leftovers(),
+            problems=self._watch.problems,
         )
 
     def views(self, kind: str) -> list[View]:

@@ -48,11 +48,11 @@ class View:
 
 
 def overview(view: View) -> dict[str, Any]:
-    problems = sorted(_problems(view), key=lambda one: (one.severity, one.ref))
+    found = sorted(problems(view), key=lambda one: (one.severity, one.ref))
     machine = view.machine.value or InventoryReading()
     return {
-        "state": problems[0].severity if problems else "ok",
-        "problems": [one._asdict() for one in problems],
+        "state": found[0].severity if found else "ok",
+        "problems": [one._asdict() for one in found],
         "host": _host(view, machine),
         "memory": _memory(view),
         "pools": list(_pools(view, machine)),
@@ -68,7 +68,7 @@ def overview(view: View) -> dict[str, Any]:
     }
 
 
-def _problems(view: View) -> Iterator[Problem]:
+def problems(view: View) -> Iterator[Problem]:
     """Errors sort before warnings by their names."""
     if view.machine.value is not None:
         yield from trouble.of_machine(view.machine.value, view.running)

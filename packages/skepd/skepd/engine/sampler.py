@@ -64,10 +64,10 @@ class Sampler:
                 self._latest = (self._monotonic(), reading)
             return self._latest[1]
 
-    def recent(self) -> UsageReading | None:
-        """The last reading, or one of now when the sampler does not run; None when there is none."""
+    def recent(self, fresh: float = FINE.step + FRESH) -> UsageReading | None:
+        """The last reading of the sampler, or one of now; None when there is none."""
         try:
-            return self.usage(FINE.step + FRESH)
+            return self.usage(fresh)
         except HostError as error:
             self._warn(str(error))
             return None

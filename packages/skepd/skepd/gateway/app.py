@@ -18,6 +18,8 @@ from .relay import relay
 from .upstream import Upstream, answer_headers, request_headers, target
 
 log = logging.getLogger("skepd.gateway")
+METRICS = b"/metrics"
+"""The one path of skepd outside of /v1: where Prometheus looks."""
 UPSTREAM_GONE = "skepd does not answer on this host"
 
 
@@ -33,6 +35,7 @@ class Gateway:
         if scope["type"] == "lifespan":
             return
         ours = scope["path"].startswith("/v1/") and scope["raw_path"].startswith(b"/v1/")
+        ours = ours or scope["raw_path"] == METRICS
         if scope["type"] == "websocket":
             await (relay(self._socket, scope, receive, send) if ours else refuse(scope, send, 404, "there is nothing"))
         elif ours:
