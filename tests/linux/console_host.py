@@ -21,6 +21,9 @@ from skepd.model.objects import Guest
 from skepd.platform.sim import SimHost
 from skepd.platform.sim.files import SimFiles
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from rfb_peers import LonelyScreen, Painting
+
 
 class Api:
     """skepd without its engine, which outlives it here as guests do."""
@@ -72,11 +75,33 @@ def main(folder: Path) -> None:
             registry = api.app.state.service.consoles
             answer = str(registry.end(f"token:{token.id}"))
         else:
-            act(engine, host, word, rest)
+            answer = act(engine, host, word, rest)
         print(answer, flush=True)
 
 
-def act(engine: Engine, host: SimHost, word: str, rest: list[str]) -> None:
+def show(host: SimHost, guest: str, rest: list[str]) -> str:
+    """A screen of the tests' own: on [raw], paint X Y W H, resize W H, reboot, heard, served, picture (to a file)."""
+    there = host.guests.running[guest]
+    if rest[0] == "on":
+        there.screen = LonelyScreen(Painting(300, 200), packed="raw" not in rest)
+    screen = there.screen
+    numbers = [int(word) for word in rest[1:] if word.isdigit()]
+    if rest[0] == "paint":
+        screen.paint(*numbers)
+    elif rest[0] == "resize":
+        screen.resize(Painting(*numbers))
+    elif rest[0] == "reboot":
+        screen.reboot()
+    elif rest[0] == "heard":
+        return b"".join(screen.heard).hex()
+    elif rest[0] == "served":
+        return str(screen.served)
+    elif rest[0] == "picture":
+        Path(rest[1]).write_bytes(screen.painting.pixels)
+    return "ok"
+
+
+def act(engine: Engine, host: SimHost, word: str, rest: list[str]) -> str:
     console = host.guests.running[rest[0]].console
     if word == "count":
         threading.Thread(target=count, args=(console,), daemon=True).start()
@@ -86,8 +111,11 @@ def act(engine: Engine, host: SimHost, word: str, rest: list[str]) -> None:
         console.close()
     elif word == "deaf":
         console.deaf = True
+    elif word == "screen":
+        return show(host, rest[0], rest[1:])
     elif word == "stop":
         engine.wait(engine.guest_action(rest[0], "stop", {}).id, 60)
+    return "ok"
 
 
 def count(console: object) -> None:

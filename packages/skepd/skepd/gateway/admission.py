@@ -12,12 +12,17 @@ from .upstream import NO_TOKEN
 from .websocket import Socket
 
 PASSED_ON = frozenset(("authorization", "cookie", "origin", "host", "sec-fetch-site", "user-agent"))
-_PATH = re.compile(r"/v1/guests/([^/?]+)/(console)(?:\?(.*))?")
+_PATH = re.compile(r"/v1/guests/([^/?]+)/(console|screen)(?:\?(.*))?")
 KINDS = {"console": "serial", "screen": "screen"}
 
 
 def is_console(target: bytes) -> bool:
     return _PATH.fullmatch(target.decode("latin-1")) is not None
+
+
+def is_screen(target: str) -> bool:
+    found = _PATH.fullmatch(target)
+    return found is not None and found[2] == "screen"
 
 
 def asked(socket: Socket) -> dict[str, Any]:

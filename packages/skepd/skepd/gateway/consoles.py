@@ -11,8 +11,9 @@ import h11
 
 from skepd.api.watchful import WatchfulH11
 
-from .admission import is_console
+from .admission import is_console, is_screen
 from .control import Control
+from .screens import Screens
 from .serial import serve_serial
 from .websocket import Socket
 
@@ -25,6 +26,7 @@ class Consoles:
 
     def __init__(self, path: Path) -> None:
         self._control = Control(path)
+        self._screens = Screens(self._control)
         self._sockets: set[Socket] = set()
         self._pinging: asyncio.Task[None] | None = None
 
@@ -36,7 +38,10 @@ class Consoles:
         self._sockets.add(socket)
         if self._pinging is None or self._pinging.done():
             self._pinging = asyncio.get_running_loop().create_task(self._ping())
-        await serve_serial(self._control, socket)
+        if socket.request is not None and is_screen(socket.request.target):
+            await self._screens.serve(socket)
+        else:
+            await serve_serial(self._control, socket)
 
     async def _ping(self) -> None:
         while self._sockets:
