@@ -12,6 +12,37 @@ from msgspec import Meta, Struct
 from .wire import Request
 
 
+class Host(Struct, kw_only=True):
+    """facts: what plans depend on; status: how the host is now."""
+
+    facts: dict[str, Any]
+    status: dict[str, Any]
+
+
+class Need(Struct, kw_only=True):
+    """What a machine needs of its administrator. place: a file, or "command". state: present, missing, different,
+    pending (written, but not in effect), or empty when nobody looked. found: what is there instead, or what is left to
+    be done."""
+
+    place: str
+    line: str
+    reason: str
+    state: str = ""
+    found: str = ""
+
+
+class GuestDisk(Struct, kw_only=True):
+    """A disk with the guest it belongs to."""
+
+    guest: str
+    name: str
+    size: int | None
+    image: str | None
+    edition: str
+    format: str | None
+    status: dict[str, Any]
+
+
 class Inventory(Struct, kw_only=True):
     """The machine. kernel: that runs; reboot: why a boot is due; smart: why no disk was asked for its health."""
 

@@ -82,37 +82,6 @@ class Event(Struct, kw_only=True):
     data: dict[str, Any] = {}
 
 
-class Host(Struct, kw_only=True):
-    """facts: what plans depend on; status: how the host is now."""
-
-    facts: dict[str, Any]
-    status: dict[str, Any]
-
-
-class Need(Struct, kw_only=True):
-    """What a machine needs of its administrator. place: a file, or "command". state: present, missing, different,
-    pending (written, but not in effect), or empty when nobody looked. found: what is there instead, or what is left to
-    be done."""
-
-    place: str
-    line: str
-    reason: str
-    state: str = ""
-    found: str = ""
-
-
-class GuestDisk(Struct, kw_only=True):
-    """A disk with the guest it belongs to."""
-
-    guest: str
-    name: str
-    size: int | None
-    image: str | None
-    edition: str
-    format: str | None
-    status: dict[str, Any]
-
-
 class Snapshot(Struct, kw_only=True):
     """frozen: whether the guest agent froze the file systems."""
 

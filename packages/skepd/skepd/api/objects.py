@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from skep.wire import ChangeQuery, Definitions, GuestDisk, PullRequest
+from skep.readings import GuestDisk
+from skep.wire import ChangeQuery, Definitions, PullRequest
 
 from skepd.engine.contract import Conflict, Operation, Unknown, View
 from skepd.model import definitions

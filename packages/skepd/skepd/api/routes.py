@@ -104,7 +104,7 @@ def _action(verb: str, summary: str, options: type) -> Route:
 
 HOST = (
     Route(
-        method="GET", path="/v1/host", summary="The host: facts and status.", role="viewer", answer=wire.Host,
+        method="GET", path="/v1/host", summary="The host: facts and status.", role="viewer", answer=readings.Host,
         handler=site.host,
     ),
     Route(
@@ -128,7 +128,7 @@ HOST = (
         media="application/toml", handler=site.export,
     ),
     Route(
-        method="POST", path="/v1/host/prepare", role="admin", body=wire.PrepareRequest, answer=wire.Need, many=True,
+        method="POST", path="/v1/host/prepare", role="admin", body=wire.PrepareRequest, answer=readings.Need, many=True,
         summary="What the machine of a site needs of its administrator: lines of its files, and commands.",
         handler=site.prepare,
     ),
@@ -185,7 +185,7 @@ GUESTS = (
         handler=objects.define,
     ),
     Route(
-        method="GET", path="/v1/disks", summary="All disks of all guests.", role="viewer", answer=wire.GuestDisk,
+        method="GET", path="/v1/disks", summary="All disks of all guests.", role="viewer", answer=readings.GuestDisk,
         many=True, handler=objects.disks,
     ),
     Route(

@@ -16,7 +16,7 @@ from .route import Answer, Call
 
 def host(call: Call) -> Answer:
     facts = msgspec.to_builtins(call.engine.facts())
-    return Answer(wire.Host(facts=facts, status=call.engine.host_status()))
+    return Answer(readings.Host(facts=facts, status=call.engine.host_status()))
 
 
 def inventory(call: Call) -> Answer:
@@ -35,7 +35,7 @@ def plan(call: Call) -> Plan:
 def prepare(call: Call) -> Answer:
     request = call.body_as(wire.PrepareRequest)
     found = call.engine.prepare(request.text, request.file, check=request.check)
-    return Answer(tuple(wire.Need(**dataclasses.asdict(need)) for need in found))
+    return Answer(tuple(readings.Need(**dataclasses.asdict(need)) for need in found))
 
 
 def apply(call: Call) -> Operation:
