@@ -128,9 +128,8 @@ class LonelyScreen:
         everything = True
         while True:
             with self._lock:
-                self._lock.wait_for(
-                    lambda: over.is_set() or (asked and (self._dirty or self._resized or everything or 0 in asked))
-                )
+                while not over.is_set() and not (asked and (self._dirty or self._resized or everything or 0 in asked)):
+                    self._lock.wait()
                 if over.is_set():
                     return
                 everything = everything or 0 in asked

@@ -228,23 +228,6 @@ class AuditRecord(Struct, kw_only=True):
     outcome: str
 
 
-class Ticket(Struct, kw_only=True):
-    """Opens one console once, from the page it was made for. expires: seconds since 1970."""
-
-    ticket: str
-    expires: float
-
-
-class OpenedConsole(Struct, kw_only=True):
-    """Somebody at a console. kind: serial or screen; since: seconds since 1970; peer: where he calls from."""
-
-    kind: str
-    user: str
-    writes: bool
-    since: float
-    peer: str = ""
-
-
 # --- requests ---------------------------------------------------------------------------------------------------
 
 
@@ -392,14 +375,6 @@ class NewPassword(Request, kw_only=True):
     old: Password | None = None
 
 
-class TicketRequest(Request, kw_only=True):
-    """write: with the keyboard, which one has at a time; take: take it from who has it."""
-
-    kind: Literal["serial", "screen"]
-    write: bool = False
-    take: bool = False
-
-
 # --- queries ----------------------------------------------------------------------------------------------------
 
 
@@ -451,20 +426,3 @@ class SerialQuery(Request, kw_only=True):
 
     offset: Offset = -1
     length: Annotated[int, Meta(ge=1, le=1 << 20)] = 65_536
-
-
-class ScreenQuery(Request, kw_only=True):
-    """write: ask for the keyboard (one writer at a time); take: take it from who has it.
-
-    ticket: in place of any other credential; it says itself what was asked for.
-    """
-
-    write: bool = True
-    take: bool = False
-    ticket: Annotated[str, Meta(max_length=255)] = ""
-
-
-class ConsoleQuery(ScreenQuery, kw_only=True):
-    """after: the bytes of the line that were seen already, to go on there; -1: begin with the last MiB."""
-
-    after: Offset = -1

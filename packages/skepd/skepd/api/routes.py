@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skep import consoles as shapes
 from skep import readings, wire
 
 from skepd.engine.exposition import MEDIA
@@ -194,18 +195,18 @@ GUESTS = (
     ),
     Route(
         method="GET", path="/v1/guests/{name}/console", summary="A guest's serial line, live; writing needs operator.",
-        role="viewer", query=wire.ConsoleQuery, answer=None, websocket="binary frames: the line; text frames: notices",
+        role="viewer", query=shapes.ConsoleQuery, answer=None, websocket="binary: the line; text: notices",
     ),
     Route(
         method="GET", path="/v1/guests/{name}/screen", summary="A guest's screen; keyboard and mouse need operator.",
-        role="viewer", query=wire.ScreenQuery, answer=None, websocket="binary frames: RFB 3.8, without a password",
+        role="viewer", query=shapes.ScreenQuery, answer=None, websocket="binary frames: RFB 3.8, without a password",
     ),
     Route(
         method="GET", path="/v1/guests/{name}/consoles", summary="Who has a guest's line and screen open.",
-        role="viewer", answer=wire.OpenedConsole, many=True, handler=consoles.opened,
+        role="viewer", answer=shapes.OpenedConsole, many=True, handler=consoles.opened,
     ),
     Route(
-        method="POST", path="/v1/guests/{name}/tickets", role="viewer", body=wire.TicketRequest, answer=wire.Ticket,
+        method="POST", path="/v1/guests/{name}/tickets", role="viewer", body=shapes.TicketRequest, answer=shapes.Ticket,
         status=201, handler=consoles.issue, summary="A ticket that opens a console once, within 30 s, from this page.",
     ),
     Route(

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from skep.wire import ConsoleQuery, EventsQuery, ScreenQuery
+from skep.consoles import ConsoleQuery, ScreenQuery
+from skep.wire import EventsQuery
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import WebSocketRoute

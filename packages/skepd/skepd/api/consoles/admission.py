@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from skep.wire import ConsoleQuery, ScreenQuery
+from skep.consoles import ConsoleQuery, ScreenQuery
 from starlette.requests import HTTPConnection
 
 from skepd.engine.contract import Conflict

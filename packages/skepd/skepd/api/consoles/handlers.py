@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from skep.wire import OpenedConsole, Ticket, TicketRequest
+from skep.consoles import OpenedConsole, Ticket, TicketRequest
 
 from skepd.engine.contract import Conflict
 from skepd.model.names import Kind, Ref
