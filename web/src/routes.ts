@@ -33,7 +33,7 @@ export const ROUTES: Route[] = [
   { pattern: "/guests", title: () => text.nav.guests, page: () => import("./pages/Guests.svelte"), role: "viewer", nav: "/guests" },
   { pattern: "/guests/new", title: () => text.create.title, page: () => import("./pages/NewGuest.svelte"), role: "admin", nav: "/guests" },
   { pattern: "/guests/:name/:tab?", title: ({ name }) => name ?? "", page: () => import("./pages/Guest.svelte"), role: "viewer", nav: "/guests" },
-  { pattern: "/networks", title: () => text.nav.networks, page: later, role: "viewer", nav: "/networks" },
+  { pattern: "/networks/:kind?/:name?", title: ({ name }) => name ?? text.nav.networks, page: () => import("./pages/Networks.svelte"), role: "viewer", nav: "/networks" },
   { pattern: "/images", title: () => text.nav.images, page: later, role: "viewer", nav: "/images" },
   { pattern: "/operations/:id?", title: () => text.nav.operations, page: () => import("./pages/Operations.svelte"), role: "viewer", nav: "/operations" },
   { pattern: "/plan", title: () => text.nav.plan, page: () => import("./pages/Plan.svelte"), role: "viewer", nav: "/plan" },

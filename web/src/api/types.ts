@@ -161,7 +161,7 @@ export interface Network {
   name: string;
   manager: string;
   kind: string;
-  subnets: { prefix: string; own: string | null; gateway: string | null; dhcp: boolean }[];
+  subnets: { prefix: string; own: string | null; gateway: string | null; dhcp: boolean; first: string | null; last: string | null }[];
   domain: string;
   mtu: number;
   uplink: string | null;
@@ -169,7 +169,7 @@ export interface Network {
   vni: number | null;
   host_address: string | null;
   etag: string;
-  status: { state: string; ports: string[] };
+  status: { state: string; ports: string[]; missing?: string };
 }
 
 export interface Port {
@@ -180,6 +180,7 @@ export interface Port {
   mac: string | null;
   addresses: string[];
   filters: string[];
+  pairs: [string | null, string][];
   guard: boolean;
   vlans: number[];
   etag: string;
@@ -283,5 +284,5 @@ export interface Router {
   floating: [string, string][];
   forwards: { protocol: string; outside: string; outside_port: number; inside: string; inside_port: number }[];
   etag: string;
-  status: { state: string; macs: Record<string, string> };
+  status: { state: string; macs: Record<string, string>; missing?: string };
 }
