@@ -26,7 +26,17 @@ from skepd.platform.sim.files import SimFiles
 from skepd.platform.sim.guests import SimGuest
 
 STATE, GUESTS = Path("/state"), Path("/pool/guests")
-READS = (v.ReadStorage, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.Probe, v.Hello, v.ReadInventory, v.ReadUsage)
+READS = (
+    v.ReadStorage,
+    v.ReadNetworks,
+    v.ReadGuests,
+    v.ReadConsole,
+    v.Probe,
+    v.Hello,
+    v.ReadInventory,
+    v.ReadUsage,
+    v.CompareSnapshot,
+)
 GIB = 1 << 30
 
 

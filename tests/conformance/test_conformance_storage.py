@@ -208,6 +208,9 @@ def test_snapshots(host: Host) -> None:
     assert answers[1]["frozen"] is False
     (reading,) = observe(host).folder_of[GUEST].snapshots
     assert (reading.snapshot, reading.disks, reading.frozen) == ("one", ("data",), False)
+    (changes,) = host.perform([v.CompareSnapshot(guest=GUEST, snapshot="one")])
+    assert changes == v.ChangesReading(disks=(v.DiskChanges(disk="data", written=0),))
+    assert refused(host, v.CompareSnapshot(guest=GUEST, snapshot="two")) == "missing"
     back = v.RollBackGuest(guest=GUEST, snapshot="one")
     host.perform([back, back])
     remove = v.RemoveSnapshot(guest=GUEST, snapshot="one")

@@ -39,7 +39,17 @@ USER = "nobody"
 SAFETY = 300.0
 IMAGE = "skep-small"
 FOLDERS = ("images", "filters", "networks", "routers", "ports", "journals")
-READS = (v.ReadStorage, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.Probe, v.Hello, v.ReadInventory, v.ReadUsage)
+READS = (
+    v.ReadStorage,
+    v.ReadNetworks,
+    v.ReadGuests,
+    v.ReadConsole,
+    v.Probe,
+    v.Hello,
+    v.ReadInventory,
+    v.ReadUsage,
+    v.CompareSnapshot,
+)
 _MOUNT_PRIVATE = ["unshare", "--net", "--mount", "--propagation", "private"]
 
 

@@ -14,6 +14,7 @@ from skep_helper.linux.storage import snapshots
 from skep_helper.storage import qcow2
 from skep_helper.storage import tool as storage_tool
 from skep_helper.vocabulary import (
+    CompareSnapshot,
     CreateDisk,
     GrowDisk,
     Rejected,
@@ -63,6 +64,25 @@ def tables(lab: Lab) -> list[list[str]]:
         found.append([entry.name for entry in qcow2.read_snapshots(descriptor)])
         os.close(descriptor)
     return found
+
+
+def test_what_changed_since_a_snapshot_is_read_from_the_tables(lab: Lab) -> None:
+    compare = CompareSnapshot(guest="files", snapshot="nightly")
+    with pytest.raises(Failure, match="no snapshot nightly"):
+        lab.ask(compare)
+    lab.ask(NIGHTLY)
+    assert [(one.disk, one.written, one.grown) for one in lab.ask(compare).disks] == [("data", 0, 0), ("root", 0, 0)]
+    pattern(lab.disk("files", "data"), 2, 0, MIB // 2)
+    pattern(lab.disk("files", "data"), 3, 7 * MIB, MIB)
+    lab.ask(GrowDisk(guest="files", disk="root", size=16 * MIB))
+    lab.ask(SnapshotGuest(guest="files", snapshot="weekly"))
+    data, root = lab.ask(compare).disks
+    assert (data.written, data.grown) == (MIB // 2 + MIB, 0)
+    assert (root.written, root.grown) == (0, 8 * MIB)
+    assert lab.ask(compare).newer == ()
+    assert [one.written for one in lab.ask(CompareSnapshot(guest="files", snapshot="weekly")).disks] == [0, 0]
+    lab.ask(BACK)
+    assert [one.written for one in lab.ask(compare).disks] == [0, 0]
 
 
 def test_back_to_a_snapshot_and_forth(lab: Lab) -> None:

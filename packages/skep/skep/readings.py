@@ -110,6 +110,26 @@ class Health(Struct, kw_only=True):
     machine_age: float | None = None
 
 
+class DiskChanges(Struct, kw_only=True):
+    """written: bytes of blocks written since, null when the storage does not tell. grown: bytes it became larger."""
+
+    written: int | None
+    grown: int
+
+
+class SnapshotChanges(Struct, kw_only=True):
+    """What changed since a snapshot, which a rollback takes back. newer: snapshots that it removes.
+
+    definition: lines of the definition that differ, in the manner of diff -u. A rollback leaves the definition as it is
+    now. null: it is not known how it was.
+    """
+
+    since: float
+    disks: dict[str, DiskChanges]
+    newer: list[str]
+    definition: list[str] | None
+
+
 class SpanQuery(Request, kw_only=True):
     """span: seconds, up to now. Up to a day in steps of 15 s, else of 5 min; at most 720 steps, which are means."""
 

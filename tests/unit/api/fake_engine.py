@@ -147,6 +147,13 @@ class FakeEngine:
             self._check(ref_of(value), manager, etag, take_over)
         return _plan("define", ref_of(values[0][0]))
 
+    def changes(self, guest: str, snapshot: str) -> dict[str, Any]:
+        view = self.view(Ref(Kind.GUEST, guest))
+        if snapshot not in [one["name"] for one in view.status.get("snapshots", ())]:
+            raise Unknown(f"guest {guest} has no snapshot {snapshot!r}")
+        disks = {"root": {"written": 65536, "grown": 0}}
+        return {"since": 1.0, "disks": disks, "newer": ["later"], "definition": ["-memory = 1"]}
+
     def plan_put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
         self._check(ref_of(value), manager, etag, take_over)
         return _plan("define", ref_of(value))

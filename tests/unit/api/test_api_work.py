@@ -53,6 +53,9 @@ def test_snapshots(running: Running, engine: FakeEngine) -> None:
     assert found == {"name": "before", "created": 1.0, "frozen": True, "disks": ["root"]}
     assert running.request("GET", f"{path}/before")[2] == found
     assert running.request("GET", f"{path}/after")[0] == 404
+    status, _, changes = running.request("GET", f"{path}/before/changes")
+    assert (status, changes["disks"]["root"], changes["newer"]) == (200, {"written": 65536, "grown": 0}, ["later"])
+    assert running.request("GET", f"{path}/after/changes")[0] == 404
     assert running.request("POST", f"{path}/before/rollback", {"start": True})[0] == 200
     assert engine.actions[-1] == ("web", "rollback", {"snapshot": "before", "start": True})
     assert running.request("DELETE", f"{path}/before")[0] == 200

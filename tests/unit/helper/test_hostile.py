@@ -252,7 +252,7 @@ def test_every_request_of_the_vocabulary_is_among_the_valid_ones() -> None:
 
     answers = {"Feature", "FilterRule", "GuestSpec", "NetworkSpec", "PortSpec", "RouterSpec", "Rejected"}
     answers |= {"VmBhyveDisk", "VmBhyveGuest", "SendEstimate", "SnapshotStream", "StreamPoint"}
-    answers |= {"HostUsage", "GuestUsage", "PortUsage", "UplinkUsage"}
+    answers |= {"HostUsage", "GuestUsage", "PortUsage", "UplinkUsage", "DiskChanges"}
     requests = {name for name in vocabulary.__all__ if not name.endswith("Reading")} - answers
     assert requests - named == {"Hello", "Cancel"}
     assert {kind.__name__ for kind in storage.HANDLERS} <= named

@@ -203,6 +203,17 @@ class FakeZfs:
         assert column in (*COLUMNS, "clones"), column
         return self._value(node, column) if column in MARKS else plain[column]
 
+    def zfs_get(self, *words: str) -> str:
+        """written@SNAPSHOT of volumes: as many bytes as differ."""
+        flags, columns, prop, names = words[:2], words[2], words[3], words[4:]
+        assert (flags, columns) == (("-Hp", "-o"), "name,value")
+        leaf = prop.removeprefix("written@")
+        return "".join(f"{name}\t{self._written(name, leaf)}\n" for name in names)
+
+    def _written(self, name: str, leaf: str) -> int:
+        then, now = self._find(f"{name}@{leaf}").data.read_bytes(), self._find(name).data.read_bytes()
+        return sum(one != other for one, other in zip(then, now, strict=False))
+
     def zfs_create(self, *words: str) -> str:
         options, rest = self._options(words)
         if "-V" not in rest:

@@ -12,7 +12,16 @@ from fake_zfs import Died
 from skep_helper import zfs
 from skep_helper.handlers import Failure
 from skep_helper.policy import Policy
-from skep_helper.vocabulary import RemoveDisk, RemoveSnapshot, RollBackGuest, SnapshotGuest, WriteSeed
+from skep_helper.vocabulary import (
+    CompareSnapshot,
+    DiskChanges,
+    GrowDisk,
+    RemoveDisk,
+    RemoveSnapshot,
+    RollBackGuest,
+    SnapshotGuest,
+    WriteSeed,
+)
 from skep_helper.zfs import snapshots
 from skep_helper.zfs.listing import Entry, Tree
 from zfs_bench import KEY, Bench
@@ -65,6 +74,28 @@ def test_back_to_a_snapshot(files: Bench) -> None:
     assert [item.snapshot for item in files.folder("files").snapshots] == ["nightly"]
     files.ask(BACK)
     assert not [name for name in files.zfs.nodes if "weekly" in name]
+
+
+def test_what_changed_since_is_asked_by_one_command(files: Bench) -> None:
+    files.ask(NIGHTLY)
+    compare = CompareSnapshot(guest="files", snapshot="nightly")
+    assert [one.written for one in files.ask(compare).disks] == [0, 0]
+    change(files, 2)
+    files.ask(SnapshotGuest(guest="files", snapshot="weekly"))
+    size = files.folder("files").disks[0].size
+    files.ask(GrowDisk(guest="files", disk="data", size=2 * size))
+    files.zfs.calls.clear()
+    found = files.ask(compare)
+    assert found.disks == (DiskChanges(disk="data", written=1, grown=size), DiskChanges(disk="root", written=1))
+    assert found.newer == ("weekly",)
+    volumes = [f"{GUEST}/data", f"{GUEST}/root"]
+    assert files.said("get") == [["zfs", "get", "-Hp", "-o", "name,value", "written@skep-nightly", *volumes]]
+    assert len(files.said("list")) == 1
+    files.ask(RemoveDisk(guest="files", disk="root", key=KEY))
+    with pytest.raises(Failure, match="needs disk root"):
+        files.ask(compare)
+    with pytest.raises(Failure, match="no snapshot daily"):
+        files.ask(CompareSnapshot(guest="files", snapshot="daily"))
 
 
 def test_variables_that_were_not_there_are_not_there_again(files: Bench) -> None:
@@ -199,5 +230,5 @@ def test_what_is_newer_is_told_by_each_dataset_of_its_own() -> None:
         Entry(name=f"{disk}@skep-one", kind="snapshot", txg=20, marks=marks),
         Entry(name=f"{disk}@skep-two", kind="snapshot", txg=21, marks=marks),
     ]
-    newer = snapshots._newer(policy, "files", "one", Tree({entry.name: entry for entry in found}))
+    newer = snapshots.newer(policy, "files", "one", Tree({entry.name: entry for entry in found}))
     assert {entry.name for entry in newer} == {f"{top}@skep-two", f"{disk}@skep-two"}

@@ -14,6 +14,8 @@ MAGIC = b"QFI\xfb"
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _ENTRY = struct.Struct(">QIHHIIQII")
+_MORE = struct.Struct(">QQ")
+"""What an entry may have besides: bytes of the VM's state, size of the disk."""
 _EXTENSION = struct.Struct(">II")
 _EXTERNAL_DATA, _COMPRESSION = 1 << 2, 1 << 3
 _ALLOWED_INCOMPATIBLE = _COMPRESSION
@@ -46,9 +48,14 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
+    """size: of the disk when it was taken; 0 when it does not say. l1_offset, l1_entries: its first table."""
+
     identity: str
     name: str
     created: float
+    size: int
+    l1_offset: int
+    l1_entries: int
 
 
 def read_header(descriptor: int) -> Header:
@@ -135,7 +142,8 @@ def read_snapshots(descriptor: int) -> tuple[Snapshot, ...]:
         fixed = os.pread(descriptor, _ENTRY.size, at)
         if len(fixed) < _ENTRY.size:
             raise Rejected("qcow2: the snapshot table is cut off")
-        _, _, id_length, name_length, seconds, nanoseconds, _, _, extra = _ENTRY.unpack(fixed)
+        l1_at, l1, id_length, name_length, seconds, nanoseconds, _, _, extra = _ENTRY.unpack(fixed)
+        more = os.pread(descriptor, _MORE.size, at + _ENTRY.size) if extra >= _MORE.size else b""
         text = os.pread(descriptor, id_length + name_length, at + _ENTRY.size + extra)
         if len(text) < id_length + name_length:
             raise Rejected("qcow2: the snapshot table is cut off")
@@ -144,6 +152,9 @@ def read_snapshots(descriptor: int) -> tuple[Snapshot, ...]:
                 identity=text[:id_length].decode(errors="replace"),
                 name=text[id_length:].decode(errors="replace"),
                 created=seconds + nanoseconds / 1e9,
+                size=_MORE.unpack(more)[1] if len(more) == _MORE.size else 0,
+                l1_offset=l1_at,
+                l1_entries=l1,
             )
         )
         at += (_ENTRY.size + extra + id_length + name_length + 7) // 8 * 8

@@ -42,8 +42,11 @@ from .network import (
 )
 from .storage import (
     AbandonImage,
+    ChangesReading,
+    CompareSnapshot,
     CreateDisk,
     CreateGuestFolder,
+    DiskChanges,
     DiskReading,
     EmptyTrash,
     FolderReading,
@@ -81,15 +84,15 @@ from .usage import ClockReading, GuestUsage, HostUsage, PortUsage, ReadUsage, Up
 
 __all__ = [
     "AbandonImage", "AbandonReceive", "AdoptDisk", "AdoptVariables", "ApplyNetwork", "ApplyPort", "ApplyRouter",
-    "BookmarkSnapshot", "Cancel", "ClockReading", "CreateDisk", "CreateGuestFolder", "DiskReading", "DriveReading",
-    "EmptyTrash", "EstimateSend", "Feature", "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec",
-    "GuestUsage", "Hello", "HelloReading", "HostUsage", "ImageReading", "InventoryReading", "NetworkReading",
-    "NetworkSpec", "OpenAgent", "OpenConsole", "OpenImageWriter", "OpenScreen", "PartReading", "PauseGuest",
-    "PoolReading", "PortSpec", "PortUsage", "Probe", "ProbeReading", "PromoteGuest", "PublishImage", "ReadConsole",
-    "ReadGuests", "ReadInventory", "ReadNetworks", "ReadReplica", "ReadStorage", "ReadUsage", "ReadVmBhyve",
-    "ReceiveImage", "ReceiveSnapshot", "Rejected", "RemoveDisk", "RemoveImage", "RemoveNetwork", "RemovePort",
-    "RemoveRouter", "RemoveSnapshot", "ReplicaReading", "ResetGuest", "ResumeGuest", "RollBackGuest", "RouterSpec",
-    "SendEstimate", "SendSnapshot", "SetGroup", "SnapshotGuest", "SnapshotStream", "StartGuest", "StopGuest",
-    "StorageReading", "StreamPoint", "TrashGuestFolder", "UntrashGuestFolder", "UplinkUsage", "UsageReading",
-    "VmBhyveDisk", "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
+    "BookmarkSnapshot", "Cancel", "ChangesReading", "ClockReading", "CompareSnapshot", "CreateDisk",
+    "CreateGuestFolder", "DiskChanges", "DiskReading", "DriveReading", "EmptyTrash", "EstimateSend", "Feature",
+    "FilterRule", "FolderReading", "GrowDisk", "GuestReading", "GuestSpec", "GuestUsage", "Hello", "HelloReading",
+    "HostUsage", "ImageReading", "InventoryReading", "NetworkReading", "NetworkSpec", "OpenAgent", "OpenConsole",
+    "OpenImageWriter", "OpenScreen", "PartReading", "PauseGuest", "PoolReading", "PortSpec", "PortUsage", "Probe",
+    "ProbeReading", "PromoteGuest", "PublishImage", "ReadConsole", "ReadGuests", "ReadInventory", "ReadNetworks",
+    "ReadReplica", "ReadStorage", "ReadUsage", "ReadVmBhyve", "ReceiveImage", "ReceiveSnapshot", "Rejected",
+    "RemoveDisk", "RemoveImage", "RemoveNetwork", "RemovePort", "RemoveRouter", "RemoveSnapshot", "ReplicaReading",
+    "ResetGuest", "ResumeGuest", "RollBackGuest", "RouterSpec", "SendEstimate", "SendSnapshot", "SetGroup",
+    "SnapshotGuest", "SnapshotStream", "StartGuest", "StopGuest", "StorageReading", "StreamPoint", "TrashGuestFolder",
+    "UntrashGuestFolder", "UplinkUsage", "UsageReading", "VmBhyveDisk", "VmBhyveGuest", "VmBhyveReading", "WriteSeed",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import BlockSize, Checked, Digest, DiskSize, FileSize, ImageVersion, Name, SeedText, word
+from .fields import Amount, BlockSize, Checked, Digest, DiskSize, FileSize, ImageVersion, Name, SeedText, word
 
 DISK_FORMATS = ("qcow2", "raw", "zvol")
 IMAGE_FORMATS = ("raw", "qcow2", "zfs", "iso")
@@ -113,6 +113,35 @@ class RollBackGuest(Checked):
 class RemoveSnapshot(Checked):
     guest: Name
     snapshot: Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSnapshot(Checked):
+    """What changed since a snapshot, and what a rollback to it would remove. Answer: ChangesReading.
+
+    Refused as the rollback would be when a disk of the snapshot is gone or was made anew. The guest may run.
+    """
+
+    guest: Name
+    snapshot: Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskChanges(Checked):
+    """written: bytes of blocks that were written since, None when the storage does not tell. grown: bytes that the disk
+    became larger, which a rollback takes back."""
+
+    disk: Name
+    written: Amount | None = None
+    grown: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangesReading(Checked):
+    """newer: snapshots of the guest that a rollback removes."""
+
+    disks: tuple[DiskChanges, ...] = ()
+    newer: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

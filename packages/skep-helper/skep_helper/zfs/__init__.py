@@ -10,6 +10,7 @@ from ..policy import Policy
 from ..storage import seed
 from ..vocabulary import (
     AbandonImage,
+    CompareSnapshot,
     CreateDisk,
     CreateGuestFolder,
     EmptyTrash,
@@ -27,7 +28,7 @@ from ..vocabulary import (
     UntrashGuestFolder,
     WriteSeed,
 )
-from . import adoption, creation, disks, features, folders, images, layout, reading, snapshots, transfer
+from . import adoption, comparing, creation, disks, features, folders, images, layout, reading, snapshots, transfer
 
 
 def _shared_guest(context: Context, guest: str) -> AbstractContextManager[Folder]:
@@ -45,6 +46,7 @@ HANDLERS: dict[type, Handler] = {
     SnapshotGuest: snapshots.snapshot,
     RollBackGuest: snapshots.roll_back,
     RemoveSnapshot: snapshots.remove,
+    CompareSnapshot: comparing.compare,
     WriteSeed: seed.writer(_shared_guest),
     OpenImageWriter: images.open_writer,
     PublishImage: images.publish,

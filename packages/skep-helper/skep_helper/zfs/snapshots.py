@@ -113,12 +113,12 @@ def roll_back(context: Context, request: RollBackGuest) -> None:
         if guard.is_running(policy, guest):
             raise Failure("busy", f"guest {guest} is running; stop it before it is rolled back")
         tree = layout.guest_tree(policy, guest, context.progress)
-        _require_possible(policy, guest, request.snapshot, tree)
+        require_possible(policy, guest, request.snapshot, tree)
         records.write(folder, ROLLBACK, RollbackRecord(snapshot=request.snapshot))
         _finish(policy, guest, folder, request.snapshot, context.progress)
 
 
-def _kept(policy: Policy, guest: str, snapshot: str, tree: Tree) -> Entry:
+def kept(policy: Policy, guest: str, snapshot: str, tree: Tree) -> Entry:
     entry = tree.get(names.snapshot(names.guest(policy, guest), snapshot))
     if entry is None or not entry.mark("snapshot"):
         raise Failure("missing", f"guest {guest} has no snapshot {snapshot}")
@@ -130,18 +130,18 @@ def disks_in(snapshot: Entry) -> tuple[str, ...]:
     return tuple(name for name in snapshot.mark("disks").split(",") if name)
 
 
-def _require_possible(policy: Policy, guest: str, snapshot: str, tree: Tree) -> None:
+def require_possible(policy: Policy, guest: str, snapshot: str, tree: Tree) -> None:
     """Every disk of the snapshot must be there and hold it, with nothing newer that is not Skep's: all are rolled
     back or none."""
-    kept = _kept(policy, guest, snapshot, tree)
+    record = kept(policy, guest, snapshot, tree)
     disks = layout.disks_of(policy, guest, tree)
-    for name in disks_in(kept):
+    for name in disks_in(record):
         if name not in disks:
             raise Failure("missing", f"snapshot {snapshot} needs disk {name} of guest {guest}, which was removed")
         if not tree.get(names.snapshot(disks[name].name, snapshot)):
             message = f"disk {name} of guest {guest} was made anew after snapshot {snapshot}"
             raise Failure("conflict", f"{message}; nothing was rolled back")
-    for entry in _newer(policy, guest, snapshot, tree):
+    for entry in newer(policy, guest, snapshot, tree):
         if not removal.is_ours(entry):
             advice = f"destroy it (zfs destroy {entry.name}), or make a new guest of the snapshot"
             raise Failure("conflict", f"{entry.name} is newer than {snapshot} and not Skep's: {advice}")
@@ -150,13 +150,13 @@ def _require_possible(policy: Policy, guest: str, snapshot: str, tree: Tree) -> 
             raise Failure("conflict", f"{entry.name} is newer than {snapshot} and held: {advice}")
 
 
-def _newer(policy: Policy, guest: str, snapshot: str, tree: Tree) -> list[Entry]:
+def newer(policy: Policy, guest: str, snapshot: str, tree: Tree) -> list[Entry]:
     """Snapshots that would go: all newer ones of the disks, and Skep's of the guest itself, which belong to them.
 
     Newer than the snapshot of the same dataset: those of a replica came one after the other.
     """
     top = names.guest(policy, guest)
-    volumes = {names.disk(policy, guest, name) for name in disks_in(_kept(policy, guest, snapshot, tree))}
+    volumes = {names.disk(policy, guest, name) for name in disks_in(kept(policy, guest, snapshot, tree))}
     at = {name: entry.txg for name in (top, *volumes) if (entry := tree.get(names.snapshot(name, snapshot)))}
     return [
         entry
@@ -168,16 +168,16 @@ def _newer(policy: Policy, guest: str, snapshot: str, tree: Tree) -> list[Entry]
 def _finish(policy: Policy, guest: str, folder: Folder, snapshot: str, progress: Progress) -> None:
     """Bring back all disks and the UEFI variables, then forget the journal. Repeatable."""
     tree = layout.guest_tree(policy, guest, progress)
-    kept = _kept(policy, guest, snapshot, tree)
-    newer = {entry.leaf for entry in _newer(policy, guest, snapshot, tree) if removal.is_ours(entry)}
-    _destroy(tree, newer, names.guest(policy, guest), progress)
-    disks = disks_in(kept)
+    record = kept(policy, guest, snapshot, tree)
+    leaves = {entry.leaf for entry in newer(policy, guest, snapshot, tree) if removal.is_ours(entry)}
+    _destroy(tree, leaves, names.guest(policy, guest), progress)
+    disks = disks_in(record)
     for number, name in enumerate(disks):
         # Without -r: a snapshot that somebody took just now is not destroyed, the rollback fails instead.
         volume = names.disk(policy, guest, name)
         patient_zfs("rollback", names.snapshot(volume, snapshot), progress=progress, timeout=SLOW)
         progress(number + 1, len(disks))
-    with mounted(policy, guest, kept.name) as then:
+    with mounted(policy, guest, record.name) as then:
         _bring_back(then, folder)
     folder.remove(ROLLBACK)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from skep.readings import SnapshotChanges
 from skep.wire import NewSnapshot, RollbackOptions, SerialQuery, Snapshot, WorkQuery
 
 from skepd.engine.contract import Operation, View
@@ -40,6 +41,10 @@ def snapshot(call: Call) -> Answer:
         if found.name == call.params["snapshot"]:
             return Answer(found)
     raise ApiError(404, f"guest {call.name} has no snapshot {call.params['snapshot']!r}")
+
+
+def changes(call: Call) -> Answer:
+    return Answer(msgspec.convert(call.engine.changes(call.name, call.params["snapshot"]), SnapshotChanges))
 
 
 def create_snapshot(call: Call) -> Operation | Plan:

@@ -222,7 +222,17 @@ def _close(schema: dict[str, Any]) -> None:
 _ANSWERS = {
     *("Caller", "Check", "CreatedToken", "Event", "GuestDisk", "Host", "Operation", "Plan", "PlanNote", "PlanStep"),
     *("Place", "Problem", "Snapshot", "StepState", "Token", "AuditRecord", "PasskeyOptions", "PasskeyView"),
-    *("SessionView", "SetupLink", "SetupState", "UserView", "Metrics", "Health", "HealthProblem", "SnapshotChanges"),
+    *(
+        "SessionView",
+        "SetupLink",
+        "SetupState",
+        "UserView",
+        "Metrics",
+        "Health",
+        "HealthProblem",
+        "SnapshotChanges",
+        "DiskChanges",
+    ),
     "Inventory",
 }
 """Answers may grow: a client must not stumble over a key it does not know."""

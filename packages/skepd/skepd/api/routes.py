@@ -223,6 +223,11 @@ GUESTS = (
         answer=wire.Snapshot, handler=guests.snapshot,
     ),
     Route(
+        method="GET", path="/v1/guests/{name}/snapshots/{snapshot}/changes", role="viewer",
+        summary="What changed since a snapshot, and what a rollback would lose.", answer=readings.SnapshotChanges,
+        handler=guests.changes,
+    ),
+    Route(
         method="DELETE", path="/v1/guests/{name}/snapshots/{snapshot}", summary="Remove a snapshot.", role="operator",
         query=wire.WorkQuery, answer=wire.Operation, handler=guests.remove_snapshot,
     ),

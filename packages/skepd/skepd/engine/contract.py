@@ -146,6 +146,10 @@ class Engine(Protocol):
         rollback (snapshot, start), remove-snapshot (snapshot), clone (target), grow (disk, size)."""
         ...
 
+    def changes(self, guest: str, snapshot: str) -> dict[str, Any]:
+        """What changed since a snapshot and a rollback would lose: {"since", "disks", "newer", "definition"}."""
+        ...
+
     def plan_put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
         """What put would do; it refuses what put refuses, and does nothing. So do the next two."""
         ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skep_helper.vocabulary import (
+    CompareSnapshot,
     HelloReading,
     InventoryReading,
     OpenConsole,
@@ -25,6 +26,7 @@ from skepd.adoption.guests import Choices
 from skepd.files import Files
 from skepd.host import Host, HostError
 from skepd.model.checks import check
+from skepd.model.definitions import render_object
 from skepd.model.desired import Desired, ref_of
 from skepd.model.errors import DefinitionErrors
 from skepd.model.facts import HostFacts
@@ -41,7 +43,8 @@ from skepd.plan.steps import Note, Plan
 from skepd.platform.preparing import prepare
 
 from . import adopting, carrying, exposition, health, host_view, overview
-from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, View
+from .comparing import comparison
+from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, Unknown, View
 from .events import Events
 from .index import Index
 from .live import Planned
@@ -116,6 +119,7 @@ class Engine:
         )
         self._planning = Planning(self._store, self._operations, self.observe, self._facts)
         self._store.listen(lambda ref, exists: self._events.emit("object.changed", ref, exists=exists))
+        self._store.listen(self._forget)
         rings = Rings(FileShelf(settings.metrics) if settings.metrics else MemoryShelf())
         self._sampler = Sampler(self._host, self._store, self._events, rings, settings.clock)
         self._machine = Slow(self._read_machine, MACHINE_LIFE)
@@ -143,6 +147,10 @@ class Engine:
         self._events.close()
         self._index.close()
         self._host.close()
+
+    def _forget(self, ref: Ref, exists: bool) -> None:
+        if ref.kind is Kind.GUEST and not exists:
+            self._index.forget_definitions(ref.name)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -232,7 +240,21 @@ class Engine:
         return self._submit(self._planning.deleting(ref, manager, etag, take_over))
 
     def guest_action(self, name: str, action: str, options: dict[str, Any]) -> Operation:
-        return self._submit(self._planning.acting(name, action, options))
+        operation = self._submit(self._planning.acting(name, action, options))
+        if action == "snapshot":
+            text = render_object(self._planning.object(Ref(Kind.GUEST, name)))
+            self._index.keep_definition(name, options["snapshot"], text)
+        return operation
+
+    def changes(self, guest: str, snapshot: str) -> dict[str, Any]:
+        value = self._planning.object(Ref(Kind.GUEST, guest))
+        folder = self.observe().folder_of.get(guest)
+        taken = {one.snapshot: one for one in folder.snapshots} if folder else {}
+        if snapshot not in taken:
+            raise Unknown(f"guest {guest} has no snapshot {snapshot!r}: it has {', '.join(sorted(taken)) or 'none'}")
+        (reading,) = self._host.perform((CompareSnapshot(guest=guest, snapshot=snapshot),))
+        before = self._index.definition(guest, snapshot)
+        return comparison(taken[snapshot], reading, before, render_object(value))
 
     def plan_put(self, value: Object, *, manager: Manager, etag: str | None = None, take_over: bool = False) -> Plan:
         return self._planning.rehearse(self._planning.putting(value, manager, etag, take_over).planner)

@@ -25,6 +25,7 @@ log = logging.getLogger("skepd.index")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS operation (id TEXT PRIMARY KEY, created REAL, body TEXT);
 CREATE INDEX IF NOT EXISTS operation_created ON operation (created);
+CREATE TABLE IF NOT EXISTS definition (guest TEXT, snapshot TEXT, text TEXT, PRIMARY KEY (guest, snapshot));
 CREATE TABLE IF NOT EXISTS event (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL, kind TEXT, ref TEXT, data TEXT);
 """
 
@@ -132,6 +133,26 @@ class Index:
             lambda connection: connection.execute("SELECT body FROM operation WHERE id = ?", (identity,)).fetchone()
         )
         return _operation(json.loads(row[0])) if row else None
+
+    def keep_definition(self, guest: str, snapshot: str, text: str) -> None:
+        """As it was when the snapshot was asked for."""
+        self._do(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO definition VALUES (?, ?, ?)", (guest, snapshot, text)
+            )
+        )
+
+    def definition(self, guest: str, snapshot: str) -> str | None:
+        row = self._do(
+            lambda connection: connection.execute(
+                "SELECT text FROM definition WHERE guest = ? AND snapshot = ?", (guest, snapshot)
+            ).fetchone()
+        )
+        return str(row[0]) if row else None
+
+    def forget_definitions(self, guest: str) -> None:
+        """Of a guest that is gone."""
+        self._do(lambda connection: connection.execute("DELETE FROM definition WHERE guest = ?", (guest,)))
 
     def close_unended(self, going_on: set[str]) -> None:
         """Give an end to what a former run left without one, but for what goes on."""

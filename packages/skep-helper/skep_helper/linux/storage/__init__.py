@@ -7,6 +7,7 @@ from skep_helper.policy import Policy
 from skep_helper.storage import seed
 from skep_helper.vocabulary import (
     AbandonImage,
+    CompareSnapshot,
     CreateDisk,
     CreateGuestFolder,
     EmptyTrash,
@@ -40,6 +41,7 @@ HANDLERS: dict[type, Handler] = {
     SnapshotGuest: snapshots.snapshot,
     RollBackGuest: snapshots.roll_back,
     RemoveSnapshot: snapshots.remove,
+    CompareSnapshot: snapshots.compare,
     WriteSeed: seed.writer(layout.shared_guest),
     OpenImageWriter: images.open_writer,
     PublishImage: images.publish,
@@ -60,6 +62,7 @@ LONG: frozenset[type] = frozenset(
         SnapshotGuest,
         RollBackGuest,
         RemoveSnapshot,
+        CompareSnapshot,
         WriteSeed,
         PublishImage,
         RemoveImage,

@@ -14,9 +14,17 @@ from skep_helper.guard import client as guard
 from skep_helper.handlers import Context, Failure
 from skep_helper.paths import Folder
 from skep_helper.policy import Policy
-from skep_helper.storage import copying, qcow2, records, tool
+from skep_helper.storage import copying, differences, qcow2, records, tool
 from skep_helper.storage.records import RollbackRecord, SnapshotRecord
-from skep_helper.vocabulary import Rejected, RemoveSnapshot, RollBackGuest, SnapshotGuest
+from skep_helper.vocabulary import (
+    ChangesReading,
+    CompareSnapshot,
+    DiskChanges,
+    Rejected,
+    RemoveSnapshot,
+    RollBackGuest,
+    SnapshotGuest,
+)
 
 from . import layout
 from .disks import OpenDisk, attached, disks_folder, file_of, names, opened
@@ -140,6 +148,29 @@ def roll_back(context: Context, request: RollBackGuest) -> None:
         _require_complete(policy, request.guest, folder, request.snapshot)
         records.write(folder, layout.ROLLBACK, RollbackRecord(snapshot=request.snapshot))
         _finish(policy, folder, request.snapshot, context.progress)
+
+
+def compare(context: Context, request: CompareSnapshot) -> ChangesReading:
+    """A rollback removes no other snapshot: each is whole within its disk."""
+    policy, guest_name = context.policy, request.guest
+    with ExitStack() as stack:
+        folder = stack.enter_context(layout.held_guest(policy, guest_name, shared=True, progress=context.progress))
+        _require_complete(policy, guest_name, folder, request.snapshot)
+        disks = stack.enter_context(disks_folder(folder))
+        found = []
+        for name in _kept(guest_name, folder, request.snapshot).disks:
+            with opened(policy, disks, name) as disk:
+                found.append(_changes(disk, request.snapshot))
+        return ChangesReading(disks=tuple(found))
+
+
+def _changes(disk: OpenDisk, snapshot: str) -> DiskChanges:
+    (then, *_) = _in_table(disk, snapshot)
+    try:
+        written = differences.written_since(disk.descriptor, then)
+    except Rejected as error:
+        raise Failure("failed", f"disk {disk.name} is damaged: {error}; see qemu-img check") from None
+    return DiskChanges(disk=disk.name, written=written, grown=disk.size() - (then.size or disk.size()))
 
 
 def _kept(guest: str, folder: Folder, snapshot: str) -> SnapshotRecord:

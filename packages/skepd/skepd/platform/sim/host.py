@@ -27,7 +27,7 @@ GIB = 1 << 30
 Handle = Callable[[Any, Progress | None], Any]
 _READS = (
     v.ReadStorage, v.ReadReplica, v.EstimateSend, v.ReadNetworks, v.ReadGuests, v.ReadConsole, v.ReadVmBhyve, v.Probe,
-    v.Hello, v.ReadInventory, v.ReadUsage,
+    v.Hello, v.ReadInventory, v.ReadUsage, v.CompareSnapshot,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from skepd.host import HostError
 
 from .table import Table
 
-_THIN_OVERHEAD = 192 << 10
+_THIN_OVERHEAD, _BLOCK = 192 << 10, 64 << 10
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Snapshot:
     created: float
     frozen: bool
     contents: dict[str, str]
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -98,6 +99,7 @@ class SimStorage:
             v.PublishImage: self.publish_image,
             v.AbandonImage: self.abandon_image,
             v.RemoveImage: self.remove_image,
+            v.CompareSnapshot: self.compare,
             v.ReadStorage: self.read,
         }
 
@@ -221,7 +223,8 @@ class SimStorage:
         if request.snapshot not in folder.snapshots:
             frozen = request.quiesce and self._attached(request.guest) is not None
             contents = {name: disk.content for name, disk in folder.disks.items()}
-            folder.snapshots[request.snapshot] = Snapshot(self._clock(), frozen, contents)
+            sizes = {name: disk.size for name, disk in folder.disks.items()}
+            folder.snapshots[request.snapshot] = Snapshot(self._clock(), frozen, contents, sizes)
         return {"frozen": folder.snapshots[request.snapshot].frozen}
 
     def roll_back(self, request: v.RollBackGuest) -> None:
@@ -233,6 +236,23 @@ class SimStorage:
         for name, content in snapshot.contents.items():
             if name in folder.disks:
                 folder.disks[name].content = content
+
+    def compare(self, request: v.CompareSnapshot) -> v.ChangesReading:
+        """A block for each sign of the mark that stands for what the guest wrote."""
+        folder = self.folder(request.guest)
+        snapshot = folder.snapshots.get(request.snapshot)
+        if snapshot is None:
+            raise HostError("missing", f"guest {request.guest} has no snapshot {request.snapshot}")
+        found = []
+        for name, content in sorted(snapshot.contents.items()):
+            disk = folder.disks.get(name)
+            if disk is None:
+                raise HostError("missing", f"snapshot {request.snapshot} needs disk {name}, which was removed")
+            written = 0 if disk.content == content else (1 + len(disk.content)) * _BLOCK
+            found.append(
+                v.DiskChanges(disk=name, written=written, grown=disk.size - snapshot.sizes.get(name, disk.size))
+            )
+        return v.ChangesReading(disks=tuple(found))
 
     def remove_snapshot(self, request: v.RemoveSnapshot) -> None:
         self.folder(request.guest).snapshots.pop(request.snapshot, None)
