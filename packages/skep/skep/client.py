@@ -8,7 +8,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -19,6 +20,7 @@ from .settings import Target
 TIMEOUT = 60.0
 """Seconds without any byte after which the server counts as gone; waits are kept shorter than this."""
 WAIT = 20
+PIECE = 1 << 18
 UNENDED = ("queued", "running")
 
 
@@ -111,6 +113,39 @@ class Client:
         finally:
             connection.close()
 
+    @contextmanager
+    def download(self, where: str, query: Mapping[str, Any] | None = None) -> Iterator[Download]:
+        """A long answer, read piece by piece, on a connection of its own. Raises Refused and Unreachable."""
+        connection = connect(self.target)
+        try:
+            try:
+                connection.request("GET", with_query(where, query), headers=self._credentials())
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise refusal(_answer(response))
+            except (OSError, http.client.HTTPException) as error:
+                raise unreachable(self.target, error) from None
+            yield Download(response, self.target)
+        finally:
+            connection.close()
+
+    def upload(self, where: str, pieces: Iterable[bytes], query: Mapping[str, Any] | None = None) -> None:
+        """PUT a body of any length, piece by piece, on a connection of its own. Raises Refused and Unreachable."""
+        connection = connect(self.target)
+        headers = {"Content-Type": "application/octet-stream", **self._credentials()}
+        try:
+            try:
+                connection.request("PUT", with_query(where, query), pieces, headers, encode_chunked=True)
+            except (BrokenPipeError, ConnectionResetError):
+                """It was refused before all was sent: the answer says why, where it still comes."""
+            answer = _answer(connection.getresponse())
+            if answer.status >= 400:
+                raise refusal(answer)
+        except (OSError, http.client.HTTPException) as error:
+            raise unreachable(self.target, error) from None
+        finally:
+            connection.close()
+
     def _credentials(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.target.token}"} if self.target.token else {}
 
@@ -133,6 +168,28 @@ class Client:
             self._connection = connect(self.target)
         self._connection.request(method, where, data, dict(headers))
         return _answer(self._connection.getresponse())
+
+
+@dataclass(frozen=True)
+class Download:
+    """An answer under way."""
+
+    response: http.client.HTTPResponse
+    target: Target
+
+    def header(self, name: str) -> str:
+        return self.response.headers.get(name, "")
+
+    def pieces(self) -> Iterator[bytes]:
+        """To its end; raises Unreachable when it is cut."""
+        try:
+            while data := self.response.read(PIECE):
+                yield data
+        except http.client.HTTPException:
+            where = self.target.socket or f"{self.target.host} port {self.target.port}"
+            raise Unreachable(f"{where}: the answer broke off", "the log of that host says why; try again") from None
+        except OSError as error:
+            raise unreachable(self.target, error) from None
 
 
 class UnixConnection(http.client.HTTPConnection):

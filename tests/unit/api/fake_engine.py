@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from skep_helper.vocabulary import VmBhyveReading
+from skep_helper.vocabulary import ReceiveSnapshot, ReplicaReading, SnapshotStream, VmBhyveReading
 from skepd.adoption.adoption import Adoption, examine
 from skepd.adoption.guests import Choices
 from skepd.engine.contract import AdoptionPlan, Conflict, Event, Operation, Refused, StepState, Unknown, View
@@ -28,6 +29,29 @@ ENDED = ("done", "failed", "cancelled", "undone")
 
 def _plan(verb: str, ref: Ref) -> Plan:
     return Plan(steps=(Step(verb=verb, ref=ref, summary=f"{verb} {ref.kind} {ref.name}"),))
+
+
+class FakeStream:
+    """Of these bytes; or, with None, one that takes what comes."""
+
+    def __init__(self, data: bytes | None) -> None:
+        reader, writer = os.pipe()
+        self.descriptor, self._other = (reader, writer) if data is not None else (writer, reader)
+        self.size = len(data or b"")
+        os.set_blocking(self.descriptor, False)
+        if data is not None:
+            os.write(writer, data)
+            os.close(writer)
+        else:
+            threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self) -> None:
+        while os.read(self._other, 65536):
+            """Nobody wants it."""
+        os.close(self._other)
+
+    def end(self) -> None:
+        os.close(self.descriptor)
 
 
 class FakeEngine:
@@ -337,6 +361,25 @@ class FakeEngine:
         ours.sendall(greeting)
         self.lines.append(ours)
         return theirs.detach()
+
+    # --- guests that move ---
+    def send_snapshot(self, stream: SnapshotStream) -> FakeStream:
+        self.view(Ref(Kind.GUEST, stream.guest))
+        return FakeStream(b"a stream")
+
+    def receive_snapshot(self, request: ReceiveSnapshot) -> FakeStream:
+        if Ref(Kind.GUEST, request.guest) in self.objects:
+            raise Conflict(f"there is a guest {request.guest} already: import it under another name")
+        return FakeStream(None)
+
+    def replica(self, guest: str) -> ReplicaReading:
+        return ReplicaReading(guest=guest, promoted_here=False)
+
+    def abandon_replica(self, guest: str, disk: str | None) -> None:
+        """There is none."""
+
+    def promote_replica(self, guest: Guest, ports: tuple[Port, ...]) -> Operation:
+        return self._begin(f"import guest {guest.name}", Manager.USER)
 
     def console_history(self, guest: str, offset: int, length: int) -> tuple[int, bytes]:
         self.view(Ref(Kind.GUEST, guest))

@@ -175,6 +175,44 @@ def clone(session: Session, name: str, target: str, wait: bool) -> None:
 
 @guest.command()
 @name_argument("guests")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--snapshot", help="Which one, instead of one that is taken now and removed afterwards.")
+@click.option("--raw", is_flag=True, help="As it lies on disk: what is encrypted stays encrypted.")
+@pass_session
+def export(session: Session, name: str, file: Path, snapshot: str | None, raw: bool) -> None:
+    """Write a guest into a file: its definition, its ports, and all its disks at one instant, running or not.
+
+    The host must keep its guests on OpenZFS, and so must the one that imports the file. Without --snapshot one is
+    taken now. E.g. skep guest export web web.skep
+    """
+    from .guest_move import export as work
+
+    work(session, name, file, snapshot, raw)
+
+
+@guest.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="What it is called here.")
+@click.option("--network", "networks", multiple=True, metavar="THERE=HERE", help="A network of another name here.")
+@click.option("--start", is_flag=True, help="Start it afterwards.")
+@wait_option
+@pass_session
+def import_(session: Session, file: Path, name: str | None, networks: tuple[str, ...], start: bool, wait: bool) -> None:
+    """Make a guest of a file that was exported. It is off; nothing that is here is overwritten.
+
+    May be repeated when it was interrupted: disks that came whole are not sent again. That the guest does not run
+    elsewhere with the same addresses is yours to know. E.g. skep guest import web.skep --network lan=office
+    """
+    from .guest_move import import_ as work
+
+    pairs = [word.partition("=") for word in networks]
+    if bad := [there for there, _, here in pairs if not here]:
+        raise click.UsageError(f"--network {bad[0]}: write THERE=HERE, the network's name there and here")
+    work(session, file, name, {there: here for there, _, here in pairs}, start, wait)
+
+
+@guest.command()
+@name_argument("guests")
 @click.option("--read-only", is_flag=True, help="Only look.")
 @click.option("--take", is_flag=True, help="Take the keyboard from who has it.")
 @pass_session

@@ -82,7 +82,10 @@ def _operation(route: Route) -> dict[str, Any]:
         described["security"] = []
     if route.websocket:
         described["x-websocket"] = route.websocket
-    if route.body is not None:
+    if route.body is bytes:
+        binary = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        described["requestBody"] = {"required": True, "content": binary}
+    elif route.body is not None:
         schema = {"$ref": REFERENCE.format(name=route.body.__name__)}
         content: dict[str, Any] = {"application/json": {"schema": schema}}
         if route.body in KIND_OF:
@@ -125,7 +128,7 @@ def _query_schema(shape: dict[str, Any]) -> dict[str, Any]:
 def _responses(route: Route) -> dict[str, Any]:
     codes = [400, 401, 403]
     codes += [404] if "{" in route.path else []
-    codes += [413, 415] if route.body else []
+    codes += [413, 415] if route.body and route.body is not bytes else []
     codes += [409, 422] if route.method != "GET" or route.websocket else []
     codes += [429] if route.path.startswith(RATED) else []
     codes += [412] if route.conditional else []
@@ -179,7 +182,7 @@ def _problem(description: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    used = {route.body for route in ROUTES if route.body} | {
+    used = {route.body for route in ROUTES if route.body and route.body is not bytes} | {
         route.answer for route in ROUTES if route.answer not in (None, bytes)
     }
     wanted = sorted({*used, wire.Problem}, key=lambda shape: shape.__name__)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from skep import consoles as shapes
+from skep import moving as moves
 from skep import readings, wire
 
 from skepd.engine.exposition import MEDIA
 from skepd.model import objects as model
 from skepd.model.names import Kind
 
-from . import adoption, guests, objects, records, sessions, site, usage, users
+from . import adoption, guests, moving, objects, records, sessions, site, usage, users
 from .consoles import handlers as consoles
 from .route import Route
 
@@ -242,6 +243,33 @@ GUESTS = (
     ),
 )  # fmt: skip
 
+MOVING = (
+    Route(
+        method="GET", path="/v1/guests/{name}/snapshots/{snapshot}/stream", role="admin", query=moves.StreamQuery,
+        answer=bytes, media="application/octet-stream",
+        summary="A part of a guest's snapshot as a ZFS stream, whole or since another one. The header Skep-Size tells "
+        "about how long it is; one that failed is cut.",
+    ),
+    Route(
+        method="GET", path="/v1/guests/{name}/replica", role="admin", answer=moves.Replica, handler=moving.replica,
+        summary="What there is of a guest: its parts, where streams may begin and end, tokens of interrupted ones.",
+    ),
+    Route(
+        method="PUT", path="/v1/guests/{name}/replica/{snapshot}", role="admin", query=moves.ReceiveQuery,
+        body=bytes, answer=None, status=204,
+        summary="Take a ZFS stream of a part into a replica. What was interrupted stays, and may be resumed.",
+    ),
+    Route(
+        method="DELETE", path="/v1/guests/{name}/replica", role="admin", query=moves.PartQuery, answer=None, status=204,
+        summary="Throw away what an interrupted stream brought.", handler=moving.abandon,
+    ),
+    Route(
+        method="POST", path="/v1/guests/{name}/replica/promote", role="admin", body=moves.Promotion,
+        query=wire.WaitQuery, answer=wire.Operation, handler=moving.promote,
+        summary="Make a replica a guest of this host, off, with this definition and these ports.",
+    ),
+)  # fmt: skip
+
 WORK = (
     Route(
         method="GET", path="/v1/operations", summary="Operations, newest first.", role="viewer",
@@ -366,6 +394,7 @@ ROUTES: tuple[Route, ...] = (
     *USAGE,
     *ADOPTION,
     *GUESTS,
+    *MOVING,
     *WORK,
     *SIGN_IN,
     *ACCESS,

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from skepd.engine.contract import Event
 from skepd.model.names import Kind, Ref
 
-from . import decode
+from . import decode, moving
 from .authorise import require
 from .consoles import local
 from .consoles.local import first
@@ -36,6 +36,8 @@ def endpoints(service: Service) -> dict[str, Endpoint]:
         "/v1/events": partial(_events_http, service),
         "/v1/guests/{name}/console": partial(_upgrade_required, service, ConsoleQuery),
         "/v1/guests/{name}/screen": partial(_upgrade_required, service, ScreenQuery),
+        "/v1/guests/{name}/snapshots/{snapshot}/stream": partial(moving.send, service),
+        "/v1/guests/{name}/replica/{snapshot}": partial(moving.receive, service),
     }
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from skep_helper.vocabulary import ReceiveSnapshot, ReplicaReading, SnapshotStream
+
 from skepd.adoption.adoption import Adoption
 from skepd.adoption.guests import Choices
 from skepd.model.errors import DefinitionError
 from skepd.model.facts import HostFacts
 from skepd.model.names import Manager, Ref
-from skepd.model.objects import Object
+from skepd.model.objects import Guest, Object, Port
 from skepd.plan.needs import Need
 from skepd.plan.steps import Plan
 
@@ -24,6 +26,7 @@ __all__ = [
     "Operation",
     "Refused",
     "StepState",
+    "Stream",
     "Unknown",
     "View",
 ]
@@ -95,6 +98,17 @@ class AdoptionPlan:
 
     found: Adoption
     plan: Plan
+
+
+class Stream(Protocol):
+    """One on its way. descriptor: of a pipe, not blocking. size: what it will have, about; 0: not known."""
+
+    descriptor: int
+    size: int
+
+    def end(self) -> None:
+        """All was read or written, or the caller gives up: close it. Raises HostError for what was refused."""
+        ...
 
 
 class Engine(Protocol):
@@ -189,6 +203,24 @@ class Engine(Protocol):
 
     def give_back(self, names: tuple[str, ...]) -> Operation:
         """The inverse of adopt for stopped guests; their networks stay."""
+        ...
+
+    def send_snapshot(self, stream: SnapshotStream) -> Stream:
+        """Of one part of a guest, as a stream to be read."""
+        ...
+
+    def receive_snapshot(self, request: ReceiveSnapshot) -> Stream:
+        """A stream to be written, into a replica of a guest that is not defined here."""
+        ...
+
+    def replica(self, guest: str) -> ReplicaReading: ...
+
+    def abandon_replica(self, guest: str, disk: str | None) -> None:
+        """Throw away what an interrupted stream brought."""
+        ...
+
+    def promote_replica(self, guest: Guest, ports: tuple[Port, ...]) -> Operation:
+        """Make a replica a guest of this host, with this definition. Refused when its name is taken."""
         ...
 
     def operations(self, limit: int = 100) -> list[Operation]: ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skep_helper.vocabulary import (
+    AbandonReceive,
     CompareSnapshot,
     HelloReading,
     InventoryReading,
@@ -18,6 +19,9 @@ from skep_helper.vocabulary import (
     ReadConsole,
     ReadInventory,
     ReadVmBhyve,
+    ReceiveSnapshot,
+    ReplicaReading,
+    SnapshotStream,
     UsageReading,
 )
 
@@ -31,7 +35,7 @@ from skepd.model.desired import Desired, ref_of
 from skepd.model.errors import DefinitionErrors
 from skepd.model.facts import HostFacts
 from skepd.model.names import Kind, Manager, Ref
-from skepd.model.objects import Image, Object
+from skepd.model.objects import Guest, Image, Object, Port
 from skepd.model.site import HostPart, HostSettings, Site
 from skepd.model.site_checks import check_platform
 from skepd.model.site_reader import parse_site
@@ -42,12 +46,13 @@ from skepd.plan.options import PlanOptions
 from skepd.plan.steps import Note, Plan
 from skepd.platform.preparing import prepare
 
-from . import adopting, carrying, exposition, health, host_view, overview
+from . import adopting, carrying, exposition, health, host_view, moving, overview
 from .comparing import comparison
 from .contract import AdoptionPlan, Conflict, Event, Operation, Refused, Unknown, View
 from .events import Events
 from .index import Index
 from .live import Planned
+from .moving import Moving
 from .operations import Operations, Planner
 from .ownership import with_site
 from .planning import Planning, Wish
@@ -374,6 +379,25 @@ class Engine:
 
     def _return(self, names: tuple[str, ...]) -> Planner:
         return self._planning.with_options(lambda before: adopting.giving_back(before, self.observe(), names))
+
+    # --- guests that move -----------------------------------------------------------------------------------------
+
+    def send_snapshot(self, stream: SnapshotStream) -> Moving:
+        self._planning.object(Ref(Kind.GUEST, stream.guest))
+        return moving.sending(self._settings.connect, stream)
+
+    def receive_snapshot(self, request: ReceiveSnapshot) -> Moving:
+        moving.require_new(self._store.desired, request.guest)
+        return moving.receiving(self._settings.connect, request)
+
+    def replica(self, guest: str) -> ReplicaReading:
+        return moving.reading(self._host, guest)
+
+    def abandon_replica(self, guest: str, disk: str | None) -> None:
+        self._host.perform((AbandonReceive(guest=guest, disk=disk),))
+
+    def promote_replica(self, guest: Guest, ports: tuple[Port, ...]) -> Operation:
+        return self._submit(moving.importing(self._planning, guest, ports))
 
     # --- operations and events ------------------------------------------------------------------------------------
 
