@@ -1,7 +1,8 @@
 """Storage on OpenZFS, in test-zfs's guest: ``python tools/test_zfs.py --program bench/bench_zfs.py``.
 
-- 100 clones of an image in one operation (`zfs program`: one transaction group, all or none) against 100 `zfs clone`
-  commands one after the other, in alternating rounds.
+- 100 clones of an image by one `zfs program` (one transaction group, all or none), and 100 by Skep (a CreateDisk each,
+  with all that it checks and waits for), each against 100 `zfs clone` commands one after the other, in alternating
+  rounds.
 - The processes of one ReadStorage with 5 and with 50 guests, counted: they must be equal.
 """
 
@@ -19,9 +20,9 @@ from pathlib import Path
 from skep_helper import run, zfs
 from skep_helper.handlers import Context
 from skep_helper.policy import Policy
-from skep_helper.vocabulary import CreateGuestFolder, ReadStorage
+from skep_helper.vocabulary import CreateDisk, CreateGuestFolder, OpenImageWriter, PublishImage, ReadStorage
 
-POOL, CLONES, ROUNDS = "skepbench", 100, 3
+POOL, CLONES, ROUNDS = "skepbench", 100, 2
 PROGRAM = """\
 args = ...
 argv = args["argv"]
@@ -53,32 +54,59 @@ def timed(work: Callable[[Path], None], folder: Path) -> float:
     begun = time.monotonic()
     work(folder)
     seconds = time.monotonic() - begun
-    listing = subprocess.run(
-        ["zfs", "list", "-H", "-r", "-d", "1", "-t", "volume", f"{POOL}/clones"], capture_output=True, check=True
-    )
-    assert len(listing.stdout.splitlines()) == CLONES
+    assert volumes(f"{POOL}/clones") == CLONES
     command("udevadm", "settle")
+    nodes = len(list(Path(f"/dev/zvol/{POOL}/clones").glob("c*")))
+    print(f"{work.__name__}: {seconds:.1f} s; {nodes} of {CLONES} have device nodes", flush=True)
     command("zfs", "destroy", "-r", f"{POOL}/clones")
+    return seconds
+
+
+def volumes(below: str) -> int:
+    listing = subprocess.run(
+        ["zfs", "list", "-H", "-r", "-d", "1", "-t", "volume", below], capture_output=True, check=True
+    )
+    return len(listing.stdout.splitlines())
+
+
+def by_skep(context: Context) -> float:
+    """The same by the storage's handlers, in a guest of an image of the same size."""
+    image = {"image": "master", "version": "1"}
+    if context.policy.dataset and not volumes(f"{context.policy.dataset}/images"):
+        zfs.HANDLERS[OpenImageWriter](context, OpenImageWriter(**image, format="raw", size=64 << 20))
+        os.close(context.answer_descriptors.pop())
+        zfs.HANDLERS[PublishImage](context, PublishImage(**image, format="raw", digest="0" * 64))
+    zfs.HANDLERS[CreateGuestFolder](context, CreateGuestFolder(guest="clones"))
+    begun = time.monotonic()
+    for number in range(1, CLONES + 1):
+        zfs.HANDLERS[CreateDisk](context, CreateDisk(guest="clones", disk=f"c{number}", format="zvol", **image))
+    seconds = time.monotonic() - begun
+    assert volumes(f"{context.policy.dataset}/guests/clones") == CLONES
+    print(f"by_skep: {seconds:.1f} s", flush=True)
+    command("zfs", "destroy", "-r", f"{context.policy.dataset}/guests/clones")
     return seconds
 
 
 def clones(folder: Path) -> None:
     command("zfs", "create", "-s", "-V", "64M", f"{POOL}/master")
     command("zfs", "snapshot", f"{POOL}/master@a")
-    rounds = [(timed(one_program, folder), timed(single_commands, folder)) for _ in range(ROUNDS)]
-    ratios = sorted(one / many for one, many in rounds)
-    shown = ", ".join(f"{one:.1f} s to {many:.1f} s" for one, many in rounds)
-    print(
-        f"{CLONES} clones: one program / {CLONES} commands = {statistics.median(ratios):.2f} "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f}; {shown})"
-    )
+    context = prepared(folder)
+    rounds = [(timed(one_program, folder), by_skep(context), timed(single_commands, folder)) for _ in range(ROUNDS)]
+    for place, name in enumerate(("one program", "Skep")):
+        ratios = sorted(found[place] / found[2] for found in rounds)
+        median, low, high = statistics.median(ratios), ratios[0], ratios[-1]
+        print(f"{CLONES} clones: {name} / {CLONES} commands = {median:.2f} ({low:.2f} to {high:.2f})", flush=True)
 
 
-def readings(folder: Path) -> None:
+def prepared(folder: Path) -> Context:
     places = {name: folder / name for name in ("pool", "run", "log")}
     policy = Policy(**places, dataset=f"{POOL}/skep", user="nobody", group="nogroup")  # type: ignore[arg-type]
     zfs.prepare(policy)
-    context = Context(policy=policy, peer_uid=0)
+    return Context(policy=policy, peer_uid=0)
+
+
+def readings(folder: Path) -> None:
+    context = prepared(folder)
     calls = folder / "calls"
     for program in ("zfs", "zpool"):
         path = folder / program

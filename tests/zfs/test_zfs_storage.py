@@ -17,12 +17,13 @@ from skep_helper.vocabulary import (
     PublishImage,
     RemoveDisk,
     RemoveImage,
+    RemoveSnapshot,
     RollBackGuest,
     SnapshotGuest,
     TrashGuestFolder,
 )
-from skep_helper.zfs import nodes, sources
-from zfs_lab import names, zfs
+from skep_helper.zfs import features, nodes, sources
+from zfs_lab import made_pool, names, zfs, zpool
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "unit" / "zfs"))
 from zfs_bench import DIGEST, KEY, MIB, Bench
@@ -154,6 +155,35 @@ def test_the_pool_is_too_small(lab: Real) -> None:
         lab.ask(lab.disk("files", "root", edition="full", size=100 << 30))
     assert caught.value.code == "full"
     assert lab.folder("files").disks == ()
+
+
+def test_a_pool_that_lost_a_disk_says_so(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one", "two")]
+    for file in files:
+        with file.open("wb") as stream:
+            stream.truncate(128 << 20)
+    with made_pool("skepd", "mirror", *map(str, files)) as pool:
+        policy = Policy(pool=tmp_path / "pool", run=tmp_path / "run", dataset=f"{pool}/skep", user="nobody")
+        assert features.health(policy) == ""
+        zpool("offline", pool, str(files[1]))
+        told = features.health(policy)
+        assert "pool skepd is DEGRADED: " in told
+        assert "replace them" in told
+
+
+def test_a_held_snapshot_stays(lab: Real) -> None:
+    lab.guest("files", "data")
+    lab.ask(NIGHTLY)
+    held = f"{lab.dataset}/guests/files/data@skep-nightly"
+    zfs("hold", "somebody", held)
+    remove = RemoveSnapshot(guest="files", snapshot="nightly")
+    with pytest.raises(Failure, match="zfs release") as caught:
+        lab.ask(remove)
+    assert caught.value.code == "conflict"
+    assert [snapshot.snapshot for snapshot in lab.folder("files").snapshots] == ["nightly"]
+    zfs("release", "somebody", held)
+    lab.ask(remove)
+    assert lab.folder("files").snapshots == ()
 
 
 def test_a_disk_in_use_is_not_destroyed(lab: Real, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,11 +81,14 @@ async def send(service: Service, request: Request) -> Response:
 async def receive(service: Service, request: Request) -> Response:
     try:
         query: ReceiveQuery = await _admit(service, request, ReceiveQuery)
+        length = request.headers.get("content-length", "0")
+        if "transfer-encoding" not in request.headers and length == "0":
+            raise ApiError(400, "there is no stream in the body", "send what a GET of .../stream answers")
         image, _, version = (query.image or "").partition(":")
         wanted = _checked(
             ReceiveSnapshot, guest=request.path_params["name"], snapshot=request.path_params["snapshot"],
             disk=query.disk, disks=tuple(word for word in query.disks.split(",") if word), frozen=query.frozen,
-            size=int(request.headers.get("content-length", "0")),
+            size=int(length),
             edition=query.edition, image=image or None, version=version or None,
         )  # fmt: skip
         stream = await service.workers.call(service.engine.receive_snapshot, wanted)
