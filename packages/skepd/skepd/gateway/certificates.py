@@ -63,7 +63,7 @@ def ensure(folder: Path, names: Iterable[str]) -> Pair:
         if not authority.exists():
             _make_ca(work, authority)
         if not public.exists() or not _signed_by(server, public):
-            _install(_openssl("x509", "-in", str(authority)), work / "ca", public)
+            install(_openssl("x509", "-in", str(authority)), work / "ca", public)
             server.unlink(missing_ok=True)
         if not _serves(server, wanted):
             _make_server(work, authority, server, sorted(wanted))
@@ -89,7 +89,7 @@ def _make_ca(work: Path, authority: Path) -> None:
         "req", "-x509", "-new", "-sha256", "-days", str(CA_DAYS), "-key", str(work / "key"), "-config", configuration,
         "-extensions", "ca", "-set_serial", _serial(),
     )  # fmt: skip
-    _install(key + certificate, work / "authority", authority, 0o600)
+    install(key + certificate, work / "authority", authority, 0o600)
 
 
 def _make_server(work: Path, authority: Path, server: Path, names: list[str]) -> None:
@@ -101,7 +101,7 @@ def _make_server(work: Path, authority: Path, server: Path, names: list[str]) ->
         "x509", "-req", "-sha256", "-days", str(SERVER_DAYS), "-CA", str(authority), "-CAkey", str(authority),
         "-set_serial", _serial(), "-extfile", configuration, "-extensions", "server", stdin=request,
     )  # fmt: skip
-    _install(key + certificate + _openssl("x509", "-in", str(authority)), work / "server", server, 0o600)
+    install(key + certificate + _openssl("x509", "-in", str(authority)), work / "server", server, 0o600)
 
 
 def _serves(server: Path, wanted: frozenset[str]) -> bool:
@@ -135,7 +135,7 @@ def _serial() -> str:
     return f"0x{secrets.randbits(126) | 1 << 126:x}"
 
 
-def _install(data: bytes, temporary: Path, target: Path, mode: int = 0o644) -> None:
+def install(data: bytes, temporary: Path, target: Path, mode: int = 0o644) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)

@@ -24,8 +24,10 @@ from skepd.platform.here import here
 from skepd.platform.places import Places
 
 from .app import Gateway
-from .certificates import CertificateError, ensure
+from .certificates import CertificateError, alternative_name, ensure
+from .challenge_door import ChallengeDoor
 from .consoles import GatewayH11
+from .issuing import DIRECTORIES, Issuer, Keeper, preload
 from .pages import Pages
 
 USAGE, CONFIGURATION = 64, 78
@@ -61,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
     """Open what needs privilege, drop it, serve. Raises Refused, CertificateError, OSError."""
     addresses = [parse_address(text) for text in options.listen or ["127.0.0.1:8443"]]
     check(addresses, plain=options.plain, files=(options.certificate, options.key))
+    keeper = _keeper(options, addresses[0][1])
     own = None if options.plain or options.certificate else options.state
     if os.geteuid() == 0 and not options.user:
         raise Refused("root is not needed and not wanted here; say --user skepgw")
@@ -70,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
         return
     allow_descriptors(2 * CONNECTIONS)
     listeners = [bind(*address) for address in addresses]
+    doors = [bind(*parse_address(text)) for text in options.acme_listen or ["0.0.0.0:80"]] if keeper else []
     codecs.lookup("idna")  # loaded with the first WebSocket, when this user may not read the library any more
     pages = Pages()  # read while this user still may
     drop_privilege(options.user, own)
@@ -79,9 +83,34 @@ def run(options: argparse.Namespace) -> None:
         context = _context(pair.server, None)
         log.info("clients must trust %s", pair.ca)
         threading.Thread(target=_keep_certificate, args=(own, names, context), name="renewal", daemon=True).start()
+        if keeper:
+            keeper.begin(context, doors)
     for host, port in addresses:
         log.info("listening on %s port %d%s", host, port, "" if context else ", without TLS")
     serve(Gateway(options.socket, pages), listeners, context)
+
+
+def _keeper(options: argparse.Namespace, port: int) -> Keeper | None:
+    """Who looks after certificates of a CA by ACME, if that is wanted. Raises Refused."""
+    if not options.acme:
+        return None
+    if options.plain or options.certificate:
+        raise Refused("--acme gets certificates itself: leave --plain and --certificate out")
+    names = frozenset(name.lower() for name in options.name or () if alternative_name(name).startswith("DNS:"))
+    if not names:
+        raise Refused("--acme needs the names that the certificate is for: --name HOST.EXAMPLE.ORG")
+    try:
+        preload()
+    except ImportError as error:
+        raise Refused(f"--acme needs the Python package acme (security/py-acme on FreeBSD): {error}") from None
+    door = ChallengeDoor(names, port)
+    directory = DIRECTORIES.get(options.acme, options.acme)
+    return Keeper(
+        Issuer(
+            folder=options.state, directory=directory, names=names, mail=options.acme_mail, trust=options.acme_ca,
+            door=door,
+        )
+    )  # fmt: skip
 
 
 def renew(own: Path, names: set[str], context: ssl.SSLContext) -> None:
@@ -206,6 +235,10 @@ def _parser(places: Places) -> argparse.ArgumentParser:
     parser.add_argument("--name", action="append", help="name or address for the certificate; repeatable")
     parser.add_argument("--certificate", type=Path, help="the administrator's certificate chain (PEM)")
     parser.add_argument("--key", type=Path, help="its key")
+    parser.add_argument("--acme", metavar="URL", help="get certificates for --name from this CA: letsencrypt, or a URL")
+    parser.add_argument("--acme-mail", metavar="ADDRESS", help="where the CA may write to")
+    parser.add_argument("--acme-ca", type=Path, metavar="FILE", help="CAs that the CA's own TLS is checked by")
+    parser.add_argument("--acme-listen", action="append", metavar="ADDRESS:PORT", help="for challenges; 0.0.0.0:80")
     parser.add_argument("--user", help="user to become, when started as root")
     parser.add_argument("--check", action="store_true", help="say whether these options could be served, and end")
     parser.add_argument("--plain", action="store_true", help="without TLS; on loopback only")
