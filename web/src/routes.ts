@@ -23,8 +23,6 @@ export interface Route {
   bare?: boolean;
 }
 
-const later: Loader = () => import("./pages/Later.svelte");
-
 /** The order matters: the first that fits is taken. */
 export const ROUTES: Route[] = [
   { pattern: "/login", title: () => text.signIn.title, page: () => import("./pages/Login.svelte"), role: "viewer", bare: true },
@@ -34,11 +32,11 @@ export const ROUTES: Route[] = [
   { pattern: "/guests/new", title: () => text.create.title, page: () => import("./pages/NewGuest.svelte"), role: "admin", nav: "/guests" },
   { pattern: "/guests/:name/:tab?", title: ({ name }) => name ?? "", page: () => import("./pages/Guest.svelte"), role: "viewer", nav: "/guests" },
   { pattern: "/networks/:kind?/:name?", title: ({ name }) => name ?? text.nav.networks, page: () => import("./pages/Networks.svelte"), role: "viewer", nav: "/networks" },
-  { pattern: "/images", title: () => text.nav.images, page: later, role: "viewer", nav: "/images" },
+  { pattern: "/images", title: () => text.nav.images, page: () => import("./pages/Images.svelte"), role: "viewer", nav: "/images" },
   { pattern: "/operations/:id?", title: () => text.nav.operations, page: () => import("./pages/Operations.svelte"), role: "viewer", nav: "/operations" },
   { pattern: "/plan", title: () => text.nav.plan, page: () => import("./pages/Plan.svelte"), role: "viewer", nav: "/plan" },
-  { pattern: "/users", title: () => text.nav.users, page: later, role: "admin", nav: "/users" },
-  { pattern: "/settings", title: () => text.nav.settings, page: later, role: "viewer", nav: "/settings" },
+  { pattern: "/users/:tab?", title: () => text.nav.users, page: () => import("./pages/Users.svelte"), role: "admin", nav: "/users" },
+  { pattern: "/settings/:tab?", title: () => text.nav.settings, page: () => import("./pages/Settings.svelte"), role: "viewer", nav: "/settings" },
 ];
 
 export interface NavEntry {

@@ -48,6 +48,7 @@ export const ICONS = {
   router: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18ZM7 12h10M14 9l3 3-3 3M10 9l-3 3 3 3",
   filter: "M4 5h16l-6 7.5V19l-4 1.5v-8z",
   port: "M5 8h14v11H5zM9 8V4.5h6V8M9 15h6",
+  fetch: "M12 4v10.5M7.5 10.5 12 15l4.5-4.5M5 20h14",
   clock: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18ZM12 7v5l3.5 2",
 } as const;
 

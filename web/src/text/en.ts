@@ -44,7 +44,6 @@ export const en = {
     never: "never",
     total: "Total",
     now: "now",
-    notBuilt: "This page is being built.",
     error: "Error",
     showAll: (count: number) => `Show all ${count}`,
   },
