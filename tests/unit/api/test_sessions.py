@@ -13,6 +13,8 @@ from running_api import Running
 from skep.settings import Target
 from skep.websocket import WebSocket
 from skepd.access import sessions, users
+from skepd.api import peers
+from skepd.api.authorise import Account
 from skepd.api.visitor import Visitor
 
 
@@ -181,6 +183,17 @@ def test_no_other_site_reads_with_the_cookie(admin: Browser, site: str) -> None:
     """same-site: another port of this host, to which the browser shows the cookie as well."""
     assert admin("GET", "/v1/guests", Sec_Fetch_Site=site)[0] == 403
     assert admin("GET", "/v1/guests", drop=("Sec-Fetch-Site", "Origin", "X-Skep"))[0] == 200
+
+
+def test_whoever_is_no_gateway_speaks_for_nobody(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of the host without a role: he can neither choose the address that is held back, nor be silently wrong."""
+    monkeypatch.setattr(peers, "peer_uid", lambda sock: 4711)
+    running.accounts[4711] = Account("eva", frozenset())
+    status, _, problem = Browser(running, scheme="http").sign_in("anna")
+    assert (status, problem["hint"]) == (403, "name its user to skepd: --gateway-user NAME")
+    running.accounts[4711] = Account("skepgw", frozenset())
+    running.authoriser._seen.clear()
+    assert Browser(running, scheme="http").sign_in("anna")[0] == 401
 
 
 def test_what_the_client_says_about_itself_counts_from_the_gateway_only(admin: Browser) -> None:

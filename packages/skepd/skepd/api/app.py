@@ -22,13 +22,13 @@ from skepd.model.desired import KIND_OF
 from skepd.plan.steps import Plan
 
 from . import decode, objects, records, site, streams
-from .authorise import Authoriser, admit_stranger, require
+from .authorise import Authoriser, Caller, admit_stranger, require
 from .problems import ApiError, response, translate
 from .route import Answer, Call, Route, Trace
 from .routes import ROUTES
 from .service import Service
 from .tokens import TokenStore
-from .visitor import cookie
+from .visitor import Visitor, cookie
 
 BODY_LIMIT = 6 << 20
 """Bytes of a request's body: the longest site definition (4 MiB), JSON escapes included."""
@@ -78,15 +78,7 @@ async def _endpoint(service: Service, route: Route, request: Request) -> Respons
 
 
 async def _answer(service: Service, route: Route, request: Request, trace: Trace) -> Response:
-    came = await service.workers.call(service.authoriser.visitor, request)
-    trace.peer = came.peer
-    caller = None
-    if route.role is None:
-        admit_stranger(service.access, request, came)
-    else:
-        caller = await service.workers.call(service.authoriser.caller, request)
-        trace.who, trace.via = caller.name, caller.via
-        require(caller, route.role)
+    came, caller = await service.workers.call(_admit, service, route, request, trace)
     query: Any = decode.query(request.query_params.multi_items(), route.query)
     call = Call(
         engine=service.engine,
@@ -115,6 +107,19 @@ async def _answer(service: Service, route: Route, request: Request, trace: Trace
         content = msgspec.json.encode(content)
     media = route.media if content is not None and "Content-Type" not in result.headers else None
     return Response(content, result.status, dict(result.headers), media)
+
+
+def _admit(service: Service, route: Route, request: Request, trace: Trace) -> tuple[Visitor, Caller | None]:
+    """Where the request comes from and who sent it, None on a public route. Raises ApiError, LockedOut."""
+    came = service.authoriser.visitor(request)
+    trace.peer = came.peer
+    if route.role is None:
+        admit_stranger(service.access, request, came)
+        return came, None
+    caller = service.authoriser.caller(request)
+    trace.who, trace.via = caller.name, caller.via
+    require(caller, route.role)
+    return came, caller
 
 
 async def _operation(service: Service, request: Request, query: Any, result: Operation | Answer) -> Response:

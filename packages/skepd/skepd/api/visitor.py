@@ -81,6 +81,9 @@ def require_own_page(connection: HTTPConnection, came: Visitor) -> None:
         if site not in ("same-origin", "none"):
             raise ApiError(403, f"a page of another origin asked ({site})", "open Skep's own page")
         return
+    if came.peer.startswith("uid ") and "x-skep-peer" in connection.headers:
+        what = f"this gateway runs as {came.peer}, which skepd does not take for a gateway"
+        raise ApiError(403, what, "name its user to skepd: --gateway-user NAME")
     origins = connection.headers.getlist("origin")
     if len(origins) != 1 or origins[0].lower() != came.origin:
         said = ", ".join(origins)[:100] or "none"
