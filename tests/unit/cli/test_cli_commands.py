@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,68 @@ def test_lists_are_tables_and_json(skep: Cli) -> None:
     empty = skep("router", "list")
     assert (empty.code, empty.out, empty.err) == (0, "", "(none)\n")
     assert skep("router", "list", "--json").out == "[]\n"
+
+
+@contextlib.contextmanager
+def telling(skep: Cli) -> Iterator[None]:
+    """The server tells what is used, again and again, as the real one does."""
+    over = threading.Event()
+    web = {"cpu": 1.5, "memory": 300 << 20, "disk_read": 2048.0, "disk_write": 0.0, "net_in": None, "net_out": 10.0}
+    data = {"host": {"cpu": 2.0, "memory_used": 1 << 30, "arc": 0.0}, "guests": {"web": web, "idle": {"cpu": None}}}
+
+    def tell() -> None:
+        while not over.wait(0.05):
+            skep.api.engine.tell("metrics", **data)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def test_what_guests_use(skep: Cli) -> None:
+    with telling(skep):
+        done = skep("top")
+        assert done.out.splitlines() == [
+            "NAME   CPU   MEMORY  READ/s  WRITE/s  IN/s  OUT/s",
+            "web   150%  300 MiB   2 KiB      0 B     -   10 B",
+            "idle     -        -       -        -     -      -",
+        ]
+        assert skep("top", "--sort", "name").out.splitlines()[1].split()[0] == "idle"
+        assert json.loads(skep("top", "--json").out)["guests"]["web"]["cpu"] == 1.5
+        header, row = skep("guest", "list", "--usage").out.splitlines()
+        assert header.split() == ["NAME", "STATE", "CPU", "MEMORY", "READ/s", "WRITE/s", "IN/s", "OUT/s"]
+        assert row.split()[:4] == ["web", "running", "150%", "300"]
+        assert json.loads(skep("guest", "list", "--usage", "--json").out)[0]["usage"]["cpu"] == 1.5
+        with skep.terminal("top") as terminal:
+            terminal.expect("2 guests run; host: CPU 200%, memory 1 GiB")
+            terminal.expect("150%")
+            terminal.type("\x03")
+            assert terminal.end() == 0
+            terminal.expect("\x1b[?1049l")
+
+
+def test_health_fails_when_something_is_wrong(skep: Cli) -> None:
+    done = skep("host", "health")
+    assert done.code == 69
+    assert done.out.splitlines()[1].split(maxsplit=2) == ["error", "disk/ada0", "ada0 fails  replace it"]
+    assert json.loads(skep("host", "health", "--json").out)["state"] == "error"
+
+
+def test_a_snapshot_is_compared(skep: Cli) -> None:
+    assert skep("snapshot", "create", "web", "before").code == 0
+    done = skep("snapshot", "compare", "web", "before")
+    assert done.out.splitlines() == [
+        "DISK  WRITTEN SINCE  GROWN",
+        "root         64 KiB    0 B",
+        "a rollback removes the newer snapshots later",
+        "the definition changed, and a rollback leaves it as it is now:",
+        "  -memory = 1",
+    ]
+    assert skep("snapshot", "compare", "web", "none").code == 66
 
 
 @pytest.mark.parametrize("kind", ["disk", "network", "port", "filter", "image", "operation", "token"])

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from .objects import change, file_option, list_command, print_one, state
+from .objects import change, file_option, print_list, print_one, state
 from .options import Size, change_options, json_option, name_argument, sure, take_over_option, wait_option, yes_option
-from .output import size
+from .output import as_json as print_json
+from .output import size, table
 from .session import Session, pass_session
 from .work import carry_out
 
@@ -34,7 +35,25 @@ def _row(found: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-guest.add_command(list_command("guests", HEADERS, _row, right=("CPUS", "MEMORY")))
+@guest.command("list")
+@click.option("--usage", is_flag=True, help="What each uses now: CPU, memory, disks, network.")
+@json_option
+@pass_session
+def list_(session: Session, usage: bool, as_json: bool) -> None:
+    """List guests."""
+    found = session.get("guests")
+    if not usage:
+        print_list(found, HEADERS, _row, as_json, right=("CPUS", "MEMORY"))
+        return
+    from .top import HEADERS as USAGE
+    from .top import cells, newest
+
+    used: dict[str, Any] = newest(session)["data"]["guests"] if found else {}
+    if as_json:
+        print_json([{**one, "usage": used.get(one["name"])} for one in found])
+    else:
+        rows = [(one["name"], state(one), *cells(used.get(one["name"], {}))) for one in found]
+        table(("NAME", "STATE", *USAGE[1:]), rows, USAGE[1:])
 
 
 @guest.command()

@@ -41,6 +41,23 @@ def show(session: Session, as_json: bool) -> None:
         _print_machine(machine)
 
 
+@host.command()
+@json_option
+@pass_session
+def health(session: Session, as_json: bool) -> None:
+    """Whether all is well, and what to do where it is not. Fails when something is."""
+    found = session.get("health")
+    if as_json:
+        print_json(found)
+    elif not found["problems"]:
+        click.echo("all is well")
+    else:
+        rows = [(one["severity"], one["ref"], one["text"], one["advice"]) for one in found["problems"]]
+        table(("SEVERITY", "ABOUT", "WHAT", "WHAT TO DO"), rows)
+    if found["state"] == "error":
+        raise click.exceptions.Exit(UNAVAILABLE)
+
+
 def _print_machine(machine: dict[str, Any]) -> None:
     cpu = machine["cpu"]
     words = {key: machine[key] for key in ("machine", "kernel", "reboot") if machine[key]}

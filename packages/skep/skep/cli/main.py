@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "router": ("objects:router", "Routers."),
     "snapshot": ("snapshot:snapshot", "Snapshots of guests."),
     "token": ("token:token", "API tokens: create, list, revoke."),
+    "top": ("top:top", "What running guests use, live."),
     "user": ("user:user", "Accounts of the web pages: list, create, delete, role, password, link, sessions."),
 }
 

@@ -8,7 +8,8 @@ import click
 
 from .objects import print_list
 from .options import change_options, json_option, name_argument, sure, yes_option
-from .output import moment
+from .output import as_json as print_json
+from .output import moment, printable, size, table
 from .session import Session, pass_session
 from .work import carry_out
 
@@ -39,6 +40,27 @@ def create(session: Session, guest: str, name: str | None, quiesce: bool, wait: 
     """Snapshot a guest, running or not. Without NAME it is called after the time."""
     body = {"name": name or time.strftime("at-%Y%m%d-%H%M%S"), "quiesce": quiesce}
     carry_out(session, "POST", ("guests", guest, "snapshots"), body, wait=wait)
+
+
+@snapshot.command()
+@name_argument("guests", "guest")
+@click.argument("name")
+@json_option
+@pass_session
+def compare(session: Session, guest: str, name: str, as_json: bool) -> None:
+    """What changed since a snapshot, and what a rollback to it would lose."""
+    found = session.get("guests", guest, "snapshots", name, "changes")
+    if as_json:
+        print_json(found)
+        return
+    rows = [(disk, size(one["written"]), size(one["grown"])) for disk, one in found["disks"].items()]
+    table(("DISK", "WRITTEN SINCE", "GROWN"), rows, ("WRITTEN SINCE", "GROWN"))
+    if found["newer"]:
+        click.echo(f"a rollback removes the newer snapshots {', '.join(map(printable, found['newer']))}")
+    if found["definition"]:
+        click.echo("the definition changed, and a rollback leaves it as it is now:")
+    for line in found["definition"] or ():
+        click.echo(f"  {printable(line)}")
 
 
 @snapshot.command()
