@@ -139,3 +139,14 @@ def test_a_full_disk_does_not_refuse_a_call(tmp_path: Path, caplog: pytest.LogCa
     write(log)
     assert "the audit log cannot be written" in caplog.text
     assert log.read(0, 10) == []
+
+
+def test_a_plan_is_no_deed(running: Running) -> None:
+    running.access.users.create("anna", "admin", PASSWORD)
+    anna = Browser(running)
+    anna.sign_in("anna")
+    before = anna("GET", "/v1/audit")[2]
+    assert anna("POST", "/v1/guests/web/actions/stop?dry_run=true", {})[0] == 200
+    assert anna("GET", "/v1/audit")[2] == before
+    assert anna("POST", "/v1/guests/web/actions/stop", {})[0] == 200
+    assert len(anna("GET", "/v1/audit")[2]) == len(before) + 1

@@ -98,8 +98,9 @@ async def _answer(service: Service, route: Route, request: Request, trace: Trace
     assert route.handler is not None
     result = await (service.workers.call if caller else service.workers.stranger)(route.handler, call)
     if isinstance(result, Plan):
-        result = Answer(site.plan_to_wire(result))
-    await records.done(service, route, request, trace, result)
+        result = Answer(site.plan_to_wire(result))  # nothing was done, so nothing is said of it in the audit log
+    else:
+        await records.done(service, route, request, trace, result)
     if isinstance(result, Operation) or isinstance(result.content, Operation):
         return await _operation(service, request, query, result)
     content = result.content
