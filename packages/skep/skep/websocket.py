@@ -80,6 +80,12 @@ class WebSocket:
         found, self._pending = self._pending, []
         return found
 
+    def peek(self) -> bool:
+        """Take in what has come, for `receive` to find; False when the server has closed it."""
+        held, self._pending = self._pending, []
+        self._pending = held + self.receive()
+        return not self._closed
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True

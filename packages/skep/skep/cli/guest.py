@@ -244,6 +244,20 @@ def console(session: Session, name: str, read_only: bool, take: bool) -> None:
 
 @guest.command()
 @name_argument("guests")
+@click.option("--read-only", is_flag=True, help="Only look.")
+@click.option("--take", is_flag=True, help="Take the keyboard from who has it.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Where to listen on 127.0.0.1 (default: any).")
+@click.option("--viewer/--no-viewer", default=True, help="Start a VNC viewer that is installed here (the default).")
+@pass_session
+def vnc(session: Session, name: str, read_only: bool, take: bool, port: int, viewer: bool) -> None:
+    """A guest's screen in a VNC viewer of this machine: a listener on loopback, for one viewer of this user's."""
+    from .vnc import run
+
+    run(session, name, write=not read_only, take=take, port=port, viewer=viewer)
+
+
+@guest.command()
+@name_argument("guests")
 @click.option("--bytes", "length", type=click.IntRange(1, 1 << 20), default=65_536, help="How much at most.")
 @click.option("--follow", is_flag=True, help="Go on with what comes.")
 @pass_session
