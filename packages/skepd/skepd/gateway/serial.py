@@ -14,14 +14,13 @@ from skepd.api.consoles.registry import FAULT, GUEST_STOPPED, RESTARTING
 
 from .admission import asked
 from .control import Away, Control, Refused
-from .websocket import BINARY, Socket
+from .frames import BINARY
+from .line import Line
+from .websocket import Shared, Socket
 
-CHUNK = 256 * 1024
 PIECE = 32_768
 PAUSES = (0.05, 0.1, 0.2, 0.5, *(1.0,) * 20)
 """Seconds between attempts to have a line back while its guest runs."""
-_shared = memoryview(bytearray(CHUNK))
-"""Where bytes are received, of every line in turn: they are sent before anything else is received."""
 
 
 async def serve_serial(control: Control, socket: Socket) -> None:
@@ -52,7 +51,7 @@ class Serial:
         self.offset = offset
         self._control = control
         self._socket = socket
-        self._line: asyncio.Transport | None = None
+        self._line: Line | None = None
         self._returning: asyncio.Task[None] | None = None
 
     async def run(self, *, by_ticket: bool) -> None:
@@ -86,14 +85,12 @@ class Serial:
             self.offset = int(answer["first"])
             self._socket.send_text({**notice, "offset": self.offset})
             await self._past(int(answer["begins"]))
-            loop = asyncio.get_running_loop()
-            self._line, _ = await loop.connect_accepted_socket(lambda: _Line(self), connection)
+            self._line = Line(connection, self._output, self._ended, self._full)
         except BaseException:
             connection.close()
             raise
         self._socket.on_writable = self._pace
-        if not self._socket.writable:
-            self._pace(False)
+        self._pace(self._socket.writable)
         self._socket.on_message = self._typed
         self._socket.resume_reading()
         if not self._socket.open:
@@ -110,15 +107,15 @@ class Serial:
             self._socket.send(data)
             await self._socket.room()
 
-    def output(self, data: memoryview) -> None:
-        self.offset += len(data)
-        self._socket.send(data)
+    def _output(self, shared: Shared, length: int) -> None:
+        self.offset += length
+        self._socket.send_shared(shared, length)
 
     def _pace(self, writable: bool) -> None:
-        if self._line is not None and not self._line.is_closing():
-            (self._line.resume_reading if writable else self._line.pause_reading)()
+        if self._line is not None:
+            self._line.read(writable)
 
-    def full(self, full: bool) -> None:
+    def _full(self, full: bool) -> None:
         """The guest does not take what is typed."""
         (self._socket.pause_reading if full else self._socket.resume_reading)()
 
@@ -126,7 +123,7 @@ class Serial:
         if opcode == BINARY and self.description["writes"] and self._line is not None:
             self._line.write(payload)
 
-    def ended(self) -> None:
+    def _ended(self) -> None:
         """The line ended: by the guest, by its guard, or because somebody takes it over (who tells that himself)."""
         self._line = None
         if self._socket.open:
@@ -169,30 +166,5 @@ class Serial:
         """The browser is gone, or was told to go."""
         self._control.release(self)
         if self._line is not None:
-            self._line.abort()
+            self._line.close()
             self._line = None
-
-
-class _Line(asyncio.BufferedProtocol):
-    """The guard's end. All lines receive into one buffer."""
-
-    def __init__(self, console: Serial) -> None:
-        self._console = console
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return _shared
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._console.output(_shared[:nbytes])
-
-    def pause_writing(self) -> None:
-        self._console.full(True)
-
-    def resume_writing(self) -> None:
-        self._console.full(False)
-
-    def eof_received(self) -> None:
-        return None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._console.ended()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,7 +19,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from skepd.api.subprotocol import SUBPROTOCOL
 
-from .frames import BINARY, CLOSE, NORMAL, PING, PONG, TEXT, Messages, Violation, close_code, close_frame, frame, header
+from .frames import BINARY, CLOSE, PING, PONG, TEXT, Messages, Violation, close_code, close_frame, frame, header
 
 LONGEST = 1 << 20
 """Bytes of a message from a browser."""
@@ -30,6 +31,33 @@ RESTARTING, FAULT = 1012, 1011
 log = logging.getLogger("skepd.gateway")
 
 Serve = Callable[["Socket"], Coroutine[Any, Any, None]]
+
+
+class Shared:
+    """A buffer that bytes of many lines are received into, with room before them for the header of a frame."""
+
+    HEAD = 10
+    COPIED = sys.version_info < (3, 12)
+    """Whether a transport without TLS copies what it could not send at once; else it keeps what it was given."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._renew()
+
+    def _renew(self) -> None:
+        self._length = self._start = -1
+        self._whole = memoryview(bytearray(self.HEAD + self._size))
+        self.room = self._whole[self.HEAD :]
+
+    def write(self, transport: asyncio.Transport, length: int, *, tls: bool) -> None:
+        """Send the first bytes as one binary message. What may be kept of them is not written over."""
+        if length != self._length:
+            head = header(BINARY, length)
+            self._length, self._start = length, self.HEAD - len(head)
+            self._whole[self._start : self.HEAD] = head
+        transport.write(self._whole[self._start : self.HEAD + length])
+        if (tls or not self.COPIED) and transport.get_write_buffer_size():
+            self._renew()
 
 
 class Socket(asyncio.Protocol):
@@ -45,7 +73,7 @@ class Socket(asyncio.Protocol):
         self._messages = Messages(LONGEST)
         self._transport: asyncio.Transport | None = None
         self._early = b""
-        self._accepted = self._closing = False
+        self._accepted = self._closing = self._tls = False
         self._task: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
         self._room.set()
@@ -69,8 +97,7 @@ class Socket(asyncio.Protocol):
 
     @property
     def scheme(self) -> str:
-        tls = self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
-        return "https" if tls else "http"
+        return "https" if self._tls else "http"
 
     # --- handshake ---
 
@@ -106,6 +133,11 @@ class Socket(asyncio.Protocol):
     def send(self, payload: bytes | memoryview) -> None:
         """One binary message. The caller heeds on_writable, or awaits `room`."""
         self._write(b"".join((header(BINARY, len(payload)), payload)))
+
+    def send_shared(self, shared: Shared, length: int) -> None:
+        """The same for bytes in a shared buffer, which are not copied."""
+        if self._transport is not None and not self._closing and not self._transport.is_closing():
+            shared.write(self._transport, length, tls=self._tls)
 
     def send_text(self, value: Any) -> None:
         """One text message: a JSON value."""
@@ -156,6 +188,7 @@ class Socket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._tls = transport.get_extra_info("sslcontext") is not None
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._state.connections.add(self)
 
@@ -245,4 +278,4 @@ def _ignore(*_: object) -> None:
     """Nobody wants to know."""
 
 
-__all__ = ["BINARY", "NORMAL", "TEXT", "Socket"]
+__all__ = ["Shared", "Socket"]
