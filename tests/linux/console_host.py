@@ -2,6 +2,7 @@
 
 away, back: skepd goes and comes back, its guests run on. count NAME: numbered lines. flood NAME MIB. cut NAME: its
 lines are cut, as by a guard that dies. stop NAME. deaf NAME: it hears nothing. end: all sessions of the token end.
+change NUMBER: events of so many guests. screen NAME ...: see show.
 """
 
 from __future__ import annotations
@@ -101,7 +102,17 @@ def show(host: SimHost, guest: str, rest: list[str]) -> str:
     return "ok"
 
 
+def change(engine: Engine, guests: int) -> None:
+    """Each guest changes once, one after the other."""
+    for number in range(guests):
+        engine._events.emit("guest.started", f"guest/g{number}")
+        time.sleep(0.001)
+
+
 def act(engine: Engine, host: SimHost, word: str, rest: list[str]) -> str:
+    if word == "change":
+        threading.Thread(target=change, args=(engine, int(rest[0])), daemon=True).start()
+        return "ok"
     console = host.guests.running[rest[0]].console
     if word == "count":
         threading.Thread(target=count, args=(console,), daemon=True).start()
