@@ -33,7 +33,7 @@ class Api:
         authoriser = Authoriser(tokens, accounts=lambda uid: Account("skepgw", frozenset()))
         self.app = create_app(engine, tokens, authoriser)
         self._socket = folder / "skepd.sock"
-        self.server = Server(self.app, folder / "consoles.sock")
+        self.server = Server(self.app, folder / "consoles.sock", b"key")
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         while not self.server.started:

@@ -35,7 +35,7 @@ class Running:
         self.access = Access(folder)
         self.authoriser = Authoriser(self.tokens, accounts=lambda uid: self.accounts[uid], access=self.access)
         self.app = create_app(engine, self.tokens, self.authoriser)
-        self.server = Server(self.app, folder / "consoles.sock")
+        self.server = Server(self.app, folder / "consoles.sock", b"key")
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def _serve(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from skepd.api.authorise import Caller
 from skepd.api.consoles import tickets as tickets_module
+from skepd.api.consoles.door import Proof, load_key
 from skepd.api.consoles.registry import SESSION_ENDED, TAKEN_OVER, Console, Registry
 from skepd.api.consoles.tickets import LIFE, Grant, Tickets
 from skepd.api.problems import ApiError
@@ -164,3 +167,19 @@ def test_a_gateway_that_is_gone_takes_its_consoles_out_of_the_list() -> None:
     Holder(registry, "ada")
     registry.forget(gateway)
     assert [one.user for one in registry.of("web")] == ["ada"]
+
+
+def test_only_what_was_admitted_is_believed_after_a_restart(tmp_path: Path) -> None:
+    """A gateway that was taken over can claim nothing, and change nothing of what it was given."""
+    console = Holder(Registry(), "eva", guest="web").console
+    key = load_key(tmp_path / "key")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    told = json.loads(json.dumps(Proof(key).describe(console)))
+    after = Proof(load_key(tmp_path / "key"))
+    assert after.holds(told)
+    for changed in ({"guest": "db"}, {"writes": True}, {"key": "session:1"}, {"kind": "screen"}, {"proof": ""}):
+        assert not after.holds({**told, **changed})
+    assert not Proof(b"another").holds(told)
+    assert not after.holds({})
+    (tmp_path / "key").write_bytes(b"")
+    assert len(load_key(tmp_path / "key")) == 32

@@ -22,13 +22,14 @@ from skepd.engine.contract import Engine
 from .app import create_app
 from .authorise import Authoriser, Policy
 from .consoles.door import NAME as DOOR
-from .consoles.door import Door
+from .consoles.door import Door, load_key
 from .limits import allow_descriptors
 from .peers import PeerH11, PeerWebSocket
 from .tokens import TokenStore
 
 BACKLOG = 256
 CONNECTIONS = 2000
+KEY = "consoles.key"
 SWEEP = 30.0
 log = logging.getLogger("skepd.api")
 
@@ -59,7 +60,7 @@ def run(engine: Engine, settings: Settings) -> None:
         app = create_app(engine, tokens, Authoriser(tokens, settings.policy, access=access))
         welcome(access)
         with listening(settings.socket, settings.group, settings.mode) as listener, sweeping(access):
-            Server(app, settings.socket.with_name(DOOR)).run([listener])
+            Server(app, settings.socket.with_name(DOOR), load_key(settings.tokens.with_name(KEY))).run([listener])
         app.state.service.workers.close()
 
 
@@ -93,11 +94,11 @@ def sweeping(access: Access) -> Iterator[None]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with a door for gateways beside it while it serves. door: its socket."""
+    """uvicorn, with a door for gateways beside it while it serves. door: its socket; key: of its proofs."""
 
-    def __init__(self, app: Any, door: Path) -> None:
+    def __init__(self, app: Any, door: Path, key: bytes) -> None:
         super().__init__(configuration(app))
-        self._door = Door(app.state.service, door)
+        self._door = Door(app.state.service, door, key)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._door.open()

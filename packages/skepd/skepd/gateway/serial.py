@@ -52,6 +52,7 @@ class Serial:
         self._control = control
         self._socket = socket
         self._line: Line | None = None
+        self._writes = False
         self._returning: asyncio.Task[None] | None = None
 
     async def run(self, *, by_ticket: bool) -> None:
@@ -81,7 +82,7 @@ class Serial:
                 self._socket.accept()
                 self._socket.pause_reading()
             notice = answer["notice"]
-            self.description["writes"] = not notice["read_only"]
+            self._writes = not notice["read_only"]
             self.offset = int(answer["first"])
             self._socket.send_text({**notice, "offset": self.offset})
             await self._past(int(answer["begins"]))
@@ -120,7 +121,7 @@ class Serial:
         (self._socket.pause_reading if full else self._socket.resume_reading)()
 
     def _typed(self, opcode: int, payload: bytes) -> None:
-        if opcode == BINARY and self.description["writes"] and self._line is not None:
+        if opcode == BINARY and self._writes and self._line is not None:
             self._line.write(payload)
 
     def _ended(self) -> None:

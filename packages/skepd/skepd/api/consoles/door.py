@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import hmac
+import json
 import logging
 import os
 import secrets
@@ -33,16 +36,18 @@ NAME = "consoles.sock"
 """Beside skepd's own socket."""
 MODE = 0o666
 PIECE = 32_768
+KEY_SIZE = 32
 BACKLOG = 16
 RUNNING = ("running", "paused", "stopping", "starting")
 log = logging.getLogger("skepd.api")
 
 
 class Door:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. key: proves to a skepd that comes after this one what was admitted (see Proof)."""
 
-    def __init__(self, service: Service, path: Path) -> None:
+    def __init__(self, service: Service, path: Path, key: bytes) -> None:
         self._service = service
+        self._proof = Proof(key)
         self._path = path
         self._listener: socket.socket | None = None
         self._gateways: set[GatewayLine] = set()
@@ -72,15 +77,54 @@ class Door:
             connection, _ = listener.accept()
         except OSError:  # gone again, or no descriptor is free for now
             return
-        line = GatewayLine(self._service, connection, self._gateways.discard)
+        line = GatewayLine(self._service, self._proof, connection, self._gateways.discard)
         self._gateways.add(line)
+
+
+class Proof:
+    """What a gateway keeps of a console that was admitted, so that it can show it to the skepd of after a restart.
+
+    Without it a gateway that somebody has taken over could claim any console to be open, and ask for its line.
+    """
+
+    _NAMES = ("id", "guest", "kind", "user", "writes", "key", "peer", "since")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def describe(self, console: Console) -> dict[str, Any]:
+        described = {name: getattr(console, name) for name in self._NAMES}
+        return {**described, "proof": self._digest(described)}
+
+    def holds(self, told: dict[str, Any]) -> bool:
+        described = {name: told.get(name) for name in self._NAMES}
+        return hmac.compare_digest(self._digest(described), str(told.get("proof")))
+
+    def _digest(self, described: dict[str, Any]) -> str:
+        return hmac.new(self._key, json.dumps(described).encode(), "sha256").hexdigest()
+
+
+def load_key(path: Path) -> bytes:
+    """The key of a Proof, made when there is none (or half of one, after a power loss). Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        key = path.read_bytes()
+        if len(key) == KEY_SIZE:
+            return key
+    key = secrets.token_bytes(KEY_SIZE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(key)
+    return key
 
 
 class GatewayLine:
     """The connection of one gateway. gone(self): called at its end."""
 
-    def __init__(self, service: Service, connection: socket.socket, gone: Callable[[GatewayLine], None]) -> None:
+    def __init__(
+        self, service: Service, proof: Proof, connection: socket.socket, gone: Callable[[GatewayLine], None]
+    ) -> None:
         self._service = service
+        self._proof = proof
         self._gone = gone
         self._loop = asyncio.get_running_loop()
         self._uid = peer_uid(connection)
@@ -174,7 +218,7 @@ class GatewayLine:
         if not self._service.valid(console.key):  # it has ended meanwhile
             self._service.consoles.remove(identity)
             raise ApiError(401, "the session has ended", "sign in again")
-        return {"console": self._described(console), "offset": asked.offset}
+        return {"console": self._proof.describe(console), "offset": asked.offset}
 
     async def _line(self, console: Console, offset: int) -> tuple[Message, tuple[int, ...]]:
         line = await self._service.workers.call(open_line, self._service, console, offset)
@@ -187,6 +231,8 @@ class GatewayLine:
         return {"offset": begins, "data": base64.b64encode(data).decode()}
 
     def _keep(self, told: dict[str, Any]) -> None:
+        if not self._proof.holds(told):
+            raise ApiError(403, "this console was never admitted")
         identity = str(told["id"])
         console = Console(
             id=identity,
@@ -204,11 +250,6 @@ class GatewayLine:
             self._service.consoles.keep(console)
         else:
             console.close(SESSION_ENDED, "the session has ended")
-
-    @staticmethod
-    def _described(console: Console) -> dict[str, Any]:
-        names = ("id", "guest", "kind", "user", "writes", "key", "peer", "since")
-        return {name: getattr(console, name) for name in names}
 
     def _console(self, message: Message) -> Console:
         console = self._service.consoles.get(str(message["console"]))
