@@ -47,7 +47,7 @@ def host(client: Host) -> Iterator[Host]:
     sweep(client)
 
 
-@pytest.mark.parametrize(("test", "arguments"), cases())
+@pytest.mark.parametrize(("test", "arguments"), list(cases()))
 def test_on_a_dataset(host: Host, test: Test, arguments: dict[str, str]) -> None:
     try:
         test(host, **arguments)

@@ -8,6 +8,7 @@ helper does when it starts.
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -109,8 +110,8 @@ class Mortal:
             tuple(_timeless(folder) for folder in reading.folders),
             reading.images,
             reading.trash,
-            sorted(name.removeprefix(top) for name in names("-r", "-t", "all", top)),
-            sorted(line.removeprefix(top) for line in marks.splitlines()),
+            sorted(_nameless(name.removeprefix(top)) for name in names("-r", "-t", "all", top)),
+            sorted(_nameless(line.removeprefix(top)) for line in marks.splitlines()),
             sorted(holds),
         )
 
@@ -119,6 +120,11 @@ class Mortal:
             with suppress(OSError):
                 os.close(descriptor)
         self.answers.clear()
+
+
+def _nameless(text: str) -> str:
+    """Without what is made up anew each time: the snapshot that a copy of a disk begins at."""
+    return re.sub(r"@skep\.copy-[0-9a-f]+", "@skep.copy-", text)
 
 
 def _timeless(folder: FolderReading) -> FolderReading:
