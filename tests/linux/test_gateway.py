@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from skep import client as client_module
 from skep.client import Client
 from skep.errors import Refused, Unreachable
 from skep.settings import Target
@@ -181,13 +182,26 @@ def test_who_does_not_trust_its_ca_does_not_talk_to_it(gateway: Gateway) -> None
         Client(target).get("guests")
 
 
-def test_other_paths_lead_nowhere(gateway: Gateway) -> None:
+def test_no_other_path_leads_to_skepd(gateway: Gateway) -> None:
+    """Whether pages are built or not: what is not under /v1 is the pages' business, and they change nothing."""
     client = gateway.client()
     for path in ("/", "/v2/guests", "/v1", "/%76%31/guests"):
         with pytest.raises(Refused) as caught:
-            client.request("GET", path)
-        assert caught.value.status == 404
+            client.request("PUT", path, {})
+        assert caught.value.status == 405
+        assert shown(client, path).lower().startswith(b"<!doctype html>")
     assert client.request("GET", "/healthz").content == b"ok\n"
+    assert gateway.api.engine.work == {}
+
+
+def shown(client: Client, path: str) -> bytes:
+    """What a browser sees, also of a refusal."""
+    connection = client_module.connect(client.target)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
 
 
 def test_bodies_stream_up_and_a_refusal_comes_back(gateway: Gateway) -> None:
