@@ -123,7 +123,8 @@ class Api:
         self._client = Client(Target(socket=str(path)))
 
     def call(self, method: str, where: str, body: Any = None, **query: Any) -> Any:
-        return self._client.request(method, where, body, query=query).json()
+        answer = self._client.request(method, where, body, query=query)
+        return answer.json() if answer.content else None
 
     def ping(self) -> bool:
         try:

@@ -136,7 +136,7 @@ export class ConsoleLine {
     const what = text.console.what;
     this.#lost = true;
     if (code === TAKEN) {
-      this.note = what[TAKEN](reason.replace(/^.*\bby\s+/, ""));
+      this.note = what[TAKEN](/^(\S+) has taken/.exec(reason)?.[1] ?? "");
       this.#wants = false;
       this.#lost = false;
       void this.connect();

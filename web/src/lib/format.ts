@@ -21,7 +21,7 @@ export function rate(value: number | null | undefined): string {
 
 /** CPU use, in percent of one core: 1.25 cores -> "125 %". */
 export function cores(value: number | null | undefined): string {
-  return value === null || value === undefined ? "–" : `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
+  return value === null || value === undefined ? "–" : `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`;
 }
 
 /** The size as site.toml writes it: "20G". */
