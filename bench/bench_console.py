@@ -113,7 +113,7 @@ def relays() -> Iterator[tuple[Relay, Relay]]:
     processes: list[subprocess.Popen[str]] = []
 
     def start(*argv: str, **options: object) -> subprocess.Popen[str]:
-        processes.append(subprocess.Popen(argv, text=True, **options))  # type: ignore[call-overload]
+        processes.append(subprocess.Popen(argv, text=True, start_new_session=True, **options))  # type: ignore[call-overload]
         return processes[-1]
 
     with tempfile.TemporaryDirectory(prefix="skep-bench-") as folder:
@@ -146,7 +146,7 @@ def relays() -> Iterator[tuple[Relay, Relay]]:
             yield gateway, peer
         finally:
             for process in reversed(processes):
-                process.send_signal(signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGKILL)  # websockify waits for its children, for ever
                 process.wait(60)
 
 
