@@ -261,7 +261,7 @@ def test_numbered_lines_show_no_gap_and_no_double(site: Site, absent: str) -> No
     site.command("count web")
     page.start()
     until(lambda: page.last() > 20)
-    absence = float(os.environ.get("SKEP_ABSENCE", "3"))
+    absence = float(os.environ.get("SKEP_ABSENCE", "20"))
     if absent.startswith("gateway"):
         site.stop_gateway(signal.SIGKILL if "killed" in absent else signal.SIGTERM)
         time.sleep(absence)
