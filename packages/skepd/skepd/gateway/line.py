@@ -54,6 +54,8 @@ class Line:
         self._typed += data
         if not waited:
             self._write()
+        elif len(self._typed) > TYPED_AHEAD:
+            self._full(True)
 
     def close(self) -> None:
         if self.closed:
