@@ -73,13 +73,18 @@ def context(browser: Browser, host: Host, watch: Watch) -> Iterator[Callable[...
 
 @pytest.fixture
 def signed_in(context: Callable[..., BrowserContext], host: Host) -> SignedIn:
-    """A page of somebody who signed in already: signed_in("viewer")."""
+    """A page of somebody who signed in already: signed_in("viewer"). own: in a session that no other test uses."""
 
-    def make(role: str = "admin", **options: object) -> Page:
+    def make(role: str = "admin", own: bool = False, **options: object) -> Page:
         one = context(**options)
+        if not own and role in host.cookies:
+            one.add_cookies(host.cookies[role])
+            return one.new_page()
         headers = {"Origin": host.url, "X-Skep": "1"}
         answer = one.request.post("/v1/sessions", data={"name": role, "password": password(role)}, headers=headers)
         assert answer.status == 201, answer.text()
+        if not own:
+            host.cookies[role] = one.cookies()
         return one.new_page()
 
     return make

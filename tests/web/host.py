@@ -45,6 +45,8 @@ class Host:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket = self.folder / "run" / "skepd.sock"
+        self.cookies: dict[str, Any] = {}
+        """Of sessions that tests share, by role."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Host:

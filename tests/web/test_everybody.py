@@ -56,7 +56,7 @@ def test_axe_finds_nothing_serious_and_nothing_sticks_out(signed_in: SignedIn, p
     assert serious(page) == []
     for width, height in (SMALL, HUGE):
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_function("requestAnimationFrame")
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(beyond) <= 0, f"{place} sticks out at {width} px"
         if width == SMALL[0]:

@@ -44,7 +44,7 @@ def test_the_way_back_leads_nowhere_else(context: Contexts, host: Host, back: st
 
 
 def test_signing_out_ends_the_session(signed_in: Callable[..., Page]) -> None:
-    page = signed_in("operator")
+    page = signed_in("operator", own=True)
     visit(page, "/guests")
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url("/login")
@@ -54,12 +54,13 @@ def test_signing_out_ends_the_session(signed_in: Callable[..., Page]) -> None:
 
 
 def test_a_session_that_was_ended_elsewhere_is_told_so(signed_in: Callable[..., Page], host: Host) -> None:
-    page = signed_in("operator")
+    page = signed_in("operator", own=True)
     visit(page, "/guests")
     expect(page.get_by_role("table")).to_be_visible()
     for session in host.client.call("GET", "/v1/sessions"):
         if session["user"] == "operator":
             host.client.call("DELETE", f"/v1/sessions/{session['id']}")
+    host.cookies.pop("operator", None)
     expect(page.get_by_text("Your session has ended.")).to_be_visible(timeout=30_000)
     expect(page).to_have_url("/login?back=%2Fguests")
 
