@@ -37,6 +37,7 @@ class Changes {
   problems = $state.raw<Problem[]>([]);
   #answer: (outcome: Outcome) => void = () => undefined;
   #turn = 0;
+  #unconfirmed = false;
 
   /** Show a plan and carry it out if that is wanted. */
   async propose(proposal: Proposal): Promise<Outcome> {
@@ -75,6 +76,7 @@ class Changes {
     if (!proposal || this.phase !== "asking") return;
     const turn = this.#turn;
     this.phase = "running";
+    this.#unconfirmed = false;
     for (const change of proposal.changes) await this.#one(change, turn);
     if (turn !== this.#turn || !this.proposal) {
       this.#tell(proposal);
@@ -84,7 +86,7 @@ class Changes {
       this.phase = "failed";
       return;
     }
-    toasts.ok(proposal.title, text.plan.done);
+    this.#done(proposal);
     this.#finish("done");
   }
 
@@ -100,6 +102,7 @@ class Changes {
     };
     try {
       const ended = await follow(await carryOut(change), keep);
+      this.#unconfirmed ||= ended.state === "confirming";
       if (ended.state === "done" || ended.state === "confirming") return;
       this.problems = [...this.problems, asProblem(new Error(`${ended.title}: ${ended.error || ended.state}`))];
     } catch (error) {
@@ -110,6 +113,12 @@ class Changes {
   #tell(proposal: Proposal): void {
     const problem = this.problems[0];
     if (problem) toasts.error(problem);
+    else this.#done(proposal);
+  }
+
+  /** What waits for its confirmation is not done yet: the banner of all pages asks for it. */
+  #done(proposal: Proposal): void {
+    if (this.#unconfirmed) toasts.info(proposal.title, text.operations.states["confirming"]);
     else toasts.ok(proposal.title, text.plan.done);
   }
 
