@@ -24,7 +24,7 @@ class Trickle(socketserver.BaseRequestHandler):
         self.request.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         with suppress(OSError):
             while not self.server.over.wait(0.5):  # type: ignore[attr-defined]
-                self.request.sendall(b" " * 5000)
+                self.request.sendall(b" " * 10)
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def test_why_an_operation_failed(signed_in: SignedIn, host: Host) -> None:
 
 
 def test_an_operation_is_cancelled_by_an_operator_only(signed_in: SignedIn, host: Host, slow: str) -> None:
+    page, viewer = signed_in("operator"), signed_in("viewer")
+    visit(page, "/images")
     begun = host.client.call("POST", "/v1/images/slow/pull", {"version": "1", "sources": [slow]})
-    watching = Operation(signed_in("viewer"), begun["id"]).open()
+    expect(page.get_by_role("list", name="Being fetched")).to_contain_text(begun["title"])
+    watching = Operation(viewer, begun["id"]).open()
     expect(watching.step("pull image slow:1")).to_contain_text("Runs")
     expect(watching.page.get_by_role("button", name="Cancel")).to_have_count(0)
-    page = signed_in("operator")
-    visit(page, "/images")
-    expect(page.get_by_role("list", name="Being fetched")).to_contain_text(begun["title"])
     page.get_by_role("status").get_by_role("link", name=begun["title"]).click()
     page.get_by_role("button", name="Cancel").click()
     asked = page.get_by_role("dialog")
