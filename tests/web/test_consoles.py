@@ -90,6 +90,17 @@ def test_the_guest_stops_and_is_started_from_its_console(signed_in: SignedIn, ta
     serial.expect_text("talker starts", times=2)
 
 
+def test_colours_of_the_terminal_pass_the_policy(signed_in: SignedIn, talker: str) -> None:
+    """xterm.js writes style attributes for them, which the pages' policy forbids."""
+    serial = Serial(signed_in("operator"), talker).open()
+    serial.terminal.click()
+    serial.page.keyboard.press("Escape")
+    serial.type("[38;2;18;52;86mcoloured", LINE_FEED)
+    serial.expect_text("coloured")
+    words = serial.terminal.locator(".xterm-rows span").filter(has_text="coloured").last
+    expect(words).to_have_css("color", "rgb(18, 52, 86)")
+
+
 def test_the_text_can_be_searched(signed_in: SignedIn, talker: str) -> None:
     serial = Serial(signed_in("operator"), talker).open()
     serial.type("needle-in-it", LINE_FEED)
