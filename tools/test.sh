@@ -37,6 +37,16 @@ lint() {
     python tools/web_build.py check
 }
 
+# The pages against what `make up` starts. A machine that Skep ran on before keeps running.
+real_web() {
+    before=$([ -S /run/skepd/skepd.sock ] && echo running || echo stopped)
+    make up
+    status=0
+    python -m pytest tests/web_real || status=$?
+    [ "$before" = running ] || make down
+    return "$status"
+}
+
 if [ "$part" = conformance ] && [ "$(uname)" != Linux ]; then
     # A bare Python 3.11: nothing is installed for this.
     exec env PYTHONPATH=packages/skep-helper:packages/skepd:packages/skep python3.11 -m tests.conformance
@@ -58,6 +68,7 @@ case $part in
     web)
         python tools/web_build.py check
         python -m pytest -n 2 --dist loadgroup tests/web
+        real_web
         ;;
     net) python tools/test_net.py ;;
     zfs) python tools/test_zfs.py ;;

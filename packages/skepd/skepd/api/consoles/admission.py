@@ -41,6 +41,8 @@ def admit(service: Service, connection: HTTPConnection, guest: str, kind: str) -
         grant = service.tickets.redeem(query.ticket, guest=guest, kind=kind, origin=origin)
     else:
         caller = service.authoriser.caller(connection)
+        if caller.via == "session":
+            raise ApiError(403, "a page opens a console by a ticket", "POST /v1/guests/NAME/tickets gives one")
         require(caller, "operator" if query.write else "viewer")
         grant = Grant(guest=guest, kind=kind, origin=origin, caller=caller, write=query.write, take=query.take)
     service.engine.view(Ref(Kind.GUEST, guest))
