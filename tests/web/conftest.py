@@ -26,7 +26,7 @@ def password(role: str) -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if shutil.which(CHROMIUM) is None:
-        pytest.skip("needs Debian's package chromium")
+        pytest.fail("there is no chromium: `make test-web` installs Debian's package")
     with sync_playwright() as playwright:
         # Chromium's sandbox needs user namespaces, which root in a container has not.
         launched = playwright.chromium.launch(

@@ -28,6 +28,10 @@ def folder(tmp_path: Path) -> Path:
 
 def ask(folder: Path, path: str, method: str = "GET", scheme: str = "http", **headers: str) -> tuple[int, Any, bytes]:
     """Status, headers and body of an answer."""
+    return asked(Pages(folder), path, method, scheme, **headers)
+
+
+def asked(pages: Pages, path: str, method: str = "GET", scheme: str = "http", **headers: str) -> tuple[int, Any, bytes]:
     sent: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:
@@ -35,7 +39,7 @@ def ask(folder: Path, path: str, method: str = "GET", scheme: str = "http", **he
 
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "scheme": scheme, "headers": raw}
-    asyncio.run(Pages(folder)(scope, send))
+    asyncio.run(pages(scope, send))
     answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], answered, sent[1]["body"]
 
@@ -106,3 +110,11 @@ def test_the_lock_file_names_no_registry() -> None:
     for name, package in packages.items():
         assert "resolved" not in package, name
         assert not name or "integrity" in package, name
+
+
+def test_one_more_file_is_offered_beside_the_build(folder: Path, tmp_path: Path) -> None:
+    for built, elsewhere in ((folder, 404), (tmp_path / "nothing", 503)):
+        pages = Pages(built)
+        pages.offer("/ca.pem", "application/x-pem-file", b"certificate")
+        assert asked(pages, "/ca.pem")[::2] == (200, b"certificate")
+        assert asked(pages, "/key.pem")[0] == elsewhere

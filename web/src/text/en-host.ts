@@ -440,7 +440,9 @@ export const host = {
     started: "Service runs since",
     trust: "Trust this host",
     trustHint:
-      "With a certificate of its own authority, browsers warn until they know that authority. On the host, the file `ca.pem` in the state folder of skep-gateway is what to import; with a certificate of your own or by ACME, nothing is needed.",
+      "This host has a certificate of its own authority, and browsers warn until they know that authority. Import its certificate once, as an authority for web sites; compare it with the file `ca.pem` on the host first if the line to it is not yours.",
+    authority: "Certificate of the authority",
+    trusted: "The certificate of this host is the administrator's, or of a public authority: there is nothing to do.",
     plainHint: "This page came without TLS. That is for this machine alone.",
     documents: "The command line `skep` does everything that these pages do; `skep --help` begins there.",
     licence: "Free software under the two-clause BSD licence.",

@@ -320,6 +320,8 @@ export const en = {
     diskTooSmall: (size: string) => `The image alone has ${size}.`,
     network: "Network",
     noNetwork: "none",
+    noDynamic: (network: string) =>
+      `${network} gives no addresses by itself: write a fixed one, or set first and last of its subnet on the page Networks.`,
     login: "Who may log in",
     loginOn: "Make a user when it boots for the first time (cloud-init)",
     user: "User",

@@ -33,6 +33,8 @@ from .pages import Pages
 USAGE, CONFIGURATION = 64, 78
 CONNECTIONS = 1000
 DAY = 86_400.0
+AUTHORITY = "/ca.pem"
+"""Where a browser gets the certificate of the gateway's own CA, to trust it from then on."""
 log = logging.getLogger("skepd.gateway")
 
 
@@ -82,6 +84,7 @@ def run(options: argparse.Namespace) -> None:
         pair = ensure(own, names)
         context = _context(pair.server, None)
         log.info("clients must trust %s", pair.ca)
+        pages.offer(AUTHORITY, "application/x-pem-file", pair.ca.read_bytes())
         threading.Thread(target=_keep_certificate, args=(own, names, context), name="renewal", daemon=True).start()
         if keeper:
             keeper.begin(context, doors)

@@ -50,7 +50,12 @@ class Pages:
     """Answers GET and HEAD outside of /v1. Knows nothing but its own files: no path reaches the file system."""
 
     def __init__(self, folder: Path = BUILT) -> None:
-        self._pages = load(folder)
+        self._pages = dict(load(folder))
+        self._built = bool(self._pages)
+
+    def offer(self, path: str, media: str, content: bytes) -> None:
+        """Serve one more file, which is no part of the build."""
+        self._pages[path] = Page(media.encode(), content, None, _etag(content), ASK_AGAIN)
 
     async def __call__(self, scope: Any, send: Any) -> None:
         extra = [*SECURITY, STRICT_TRANSPORT] if scope["scheme"] == "https" else SECURITY
@@ -60,7 +65,7 @@ class Pages:
         page = find(self._pages, scope["path"])
         if page is not None:
             await _send(page, scope, send, extra)
-        elif self._pages:
+        elif self._built:
             await refuse(scope, send, 404, f"there is nothing at {scope['path']}", extra)
         else:
             headers: Headers = [(b"cache-control", b"no-store"), *extra]
@@ -96,9 +101,13 @@ def _read(path: Path, folder: Path) -> Page:
         media=media.encode() + (b"; charset=utf-8" if text else b""),
         plain=plain,
         packed=packed.read_bytes() if packed.exists() else None,
-        etag=b'"' + hashlib.sha256(plain).hexdigest()[:32].encode() + b'"',
+        etag=_etag(plain),
         cache=FOR_EVER if path.parent == folder / "assets" else ASK_AGAIN,
     )
+
+
+def _etag(content: bytes) -> bytes:
+    return b'"' + hashlib.sha256(content).hexdigest()[:32].encode() + b'"'
 
 
 async def _send(page: Page, scope: Any, send: Any, extra: Headers) -> None:
