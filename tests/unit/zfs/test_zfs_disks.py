@@ -162,6 +162,17 @@ def test_what_was_half_made_when_the_helper_died_is_swept(bench: Bench) -> None:
     bench.ask(large)
 
 
+def test_a_copy_whose_maker_died_before_its_snapshot_went_is_made_anew(bench: Bench) -> None:
+    """zfs receive leaves the image's snapshot on the copy, without the marks that it has on the image."""
+    bench.image()
+    bench.guest("files")
+    copied = ("-o", "skep:disk=full", f"{TOP}/images/debian:12@skep", f"{TOP}/guests/files/own.new")
+    bench.zfs.zfs_clone(*copied)
+    bench.zfs.zfs_snapshot(f"{TOP}/guests/files/own.new@skep")
+    bench.ask(bench.disk("files", "own", image="debian", version="12", edition="full"))
+    assert not [name for name in bench.zfs.nodes if ".new" in name]
+
+
 def test_a_guests_disk_is_cloned_and_outlives_its_source(bench: Bench) -> None:
     bench.image()
     bench.guest("one")

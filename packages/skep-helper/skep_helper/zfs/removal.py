@@ -34,8 +34,10 @@ def require_ours(policy: Policy, tree: Tree, *, snapshots: bool = False) -> None
 
 
 def is_ours(snapshot: Entry) -> bool:
-    """Of a snapshot: one that was asked for, the one that an image is, or one that a disk was cloned from."""
-    sealed = snapshot.leaf == names.SEALED and bool(snapshot.mark("format"))
+    """Of a snapshot: one that was asked for, the one that an image is (or that came with a copy of it whose maker died:
+    a copy has the marks of a disk), or one that a disk was cloned from."""
+    copied = snapshot.dataset.endswith(names.NEW) and bool(snapshot.mark("disk"))
+    sealed = snapshot.leaf == names.SEALED and (bool(snapshot.mark("format")) or copied)
     return sealed or bool(snapshot.mark("snapshot")) or snapshot.leaf.startswith(names.COPY)
 
 
