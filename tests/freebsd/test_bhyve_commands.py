@@ -182,11 +182,20 @@ def test_what_is_done_by_a_process_of_its_own() -> None:
 
 
 def test_a_process_of_its_own_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, forked = os.fork, []
+
+    def remembered() -> int:
+        forked.append(fork())
+        return forked[-1]
+
+    monkeypatch.setattr(os, "fork", remembered)
     monkeypatch.setattr(host, "PATIENCE", 0.2)
     with pytest.raises(GuardError, match=r"^not done within"):
         host.inside(0, signal.pause)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    for child in forked:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
+    assert forked
 
 
 def test_the_line_is_raw() -> None:

@@ -73,7 +73,9 @@ class Terminal:
 
     def _own(self) -> None:
         import fcntl
+        import signal
 
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests in the background had it ignored
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     def __enter__(self) -> Terminal:
