@@ -224,8 +224,8 @@ def test_killed_qemu_is_recorded(site: Lab) -> None:
 def test_qemu_killed_with_its_guard(site: Lab) -> None:
     pid = site.start("both").pid
     site.kill_guard("both")
-    os.kill(pid, signal.SIGKILL)
-    reading = site.reading("both")
+    os.kill(pid, signal.SIGKILL)  # QEMU is dead only when it has given its memory back
+    reading = site.until(lambda: (found := site.reading("both")).state != "running" and found)
     assert (reading.state, reading.ending) == ("crashed", "unknown")
 
 
