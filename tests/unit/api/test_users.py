@@ -10,7 +10,7 @@ from browser import PASSWORD, Browser
 from running_api import Running
 from skepd.access import passwords
 from skepd.access.access import FRESH, Access
-from skepd.access.errors import Unfit
+from skepd.access.errors import Denied, Unfit
 from skepd.access.users import UserStore
 
 
@@ -111,6 +111,31 @@ def test_a_first_password_needs_a_session_that_has_just_begun(admin: Browser) ->
     assert browser("PUT", "/v1/users/otto/password", {"password": PASSWORD})[0] == 403
     entry.session.created += FRESH
     assert browser("PUT", "/v1/users/otto/password", {"password": PASSWORD})[0] == 204
+
+
+@pytest.mark.parametrize("meanwhile", ["password", "removal", "another of that name"])
+def test_a_sign_in_does_not_outlive_what_happens_while_it_is_checked(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    access = Access()
+    access.users.create("otto", "admin", PASSWORD)
+    access.users.create("anna", "admin", PASSWORD)
+    compare = passwords.matches
+
+    def matches(password: str, stored: passwords.Password | None) -> bool:
+        right = compare(password, stored)
+        if meanwhile == "password":
+            access.set_password("anna", "another sentence of hers")
+        else:
+            access.remove("anna")
+        if meanwhile == "another of that name":
+            access.users.create("anna", "admin", PASSWORD)
+        return right
+
+    monkeypatch.setattr(passwords, "matches", matches)
+    with pytest.raises(Denied):
+        access.sign_in("anna", PASSWORD, "p", "p", "agent")
+    assert access.sessions.all() == []
 
 
 def test_passwords_are_long_or_refused_and_spelled_in_one_way() -> None:

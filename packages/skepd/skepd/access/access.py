@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .sessions import Session, SessionStore
 from .users import User, UserStore
 
 WRONG = "name or password is wrong"
+CHANGED = "the account was changed a moment ago; sign in again"
 FRESH = 15 * 60.0
 """Seconds after signing in during which a session may add another way to sign in."""
 
@@ -43,6 +45,7 @@ class Access:
         """page: where the gateway's pages are, for links. Raises ValueError naming a file that cannot be understood,
         OSError."""
         self._clock = clock
+        self._entering = threading.Lock()
         self.page = page.rstrip("/")
         self.endings = Endings()
         self.users = UserStore(folder / "users.json" if folder else None, clock=clock)
@@ -59,8 +62,9 @@ class Access:
         self.lockout.attempt(keys)
         if not passwords.matches(password, user.password if user else None) or user is None:
             raise Denied(WRONG)
+        entry = self.enter(user, peer, agent)
         self.lockout.succeeded(keys)
-        return self.enter(user, peer, agent)
+        return entry
 
     def set_up(self, secret: str, name: str, password: str, network: str, peer: str, agent: str) -> Entry:
         """Use the one-time link. Raises LockedOut, Denied, Unfit, Clash."""
@@ -89,7 +93,13 @@ class Access:
         return f"{self.page}/setup#{secret}"
 
     def enter(self, user: User, peer: str, agent: str) -> Entry:
-        secret, session = self.sessions.begin(user, peer, agent)
+        """A session for a user as he was when he was checked: what has changed since then was to end it, so it does not
+        begin. Raises Denied."""
+        with self._entering:
+            now = self.users.find(user.name)
+            if now is None or (now.id, now.password) != (user.id, user.password):
+                raise Denied(CHANGED)
+            secret, session = self.sessions.begin(user, peer, agent)
         return Entry(user, session, secret)
 
     def holder(self, secret: str) -> tuple[User, Session] | None:
@@ -109,9 +119,10 @@ class Access:
     def set_password(self, name: str, password: str, keep: Session | None = None) -> None:
         """A new password ends all sessions of the user but `keep`. Raises Unfit, NoSuchUser."""
         hidden = passwords.hide(password)
-        user = self.users.change(name, lambda user: msgspec.structs.replace(user, password=hidden))
+        with self._entering:
+            user = self.users.change(name, lambda user: msgspec.structs.replace(user, password=hidden))
+            ended = [one for one in self.sessions.all(name) if keep is None or one.id != keep.id]
         self.lockout.succeeded((f"user:{user.id}",))
-        ended = [one for one in self.sessions.all(name) if keep is None or one.id != keep.id]
         self.sessions.end(ended, "the password was changed")
 
     def set_role(self, name: str, role: Role) -> User:
@@ -125,8 +136,10 @@ class Access:
 
     def remove(self, name: str) -> None:
         """Raises NoSuchUser, Clash."""
-        self.users.remove(name)
-        self.sessions.end(self.sessions.all(name), "the user was deleted")
+        with self._entering:
+            self.users.remove(name)
+            ended = self.sessions.all(name)
+        self.sessions.end(ended, "the user was deleted")
 
     def held_back(self, user: User) -> float:
         """Seconds for which an account takes no password from a place that it does not know."""
