@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from browser import PASSWORD, Browser
 from running_api import Running
 from skepd.access import audit
 from skepd.access.audit import Audit
+from skepd.api.route import Route
+from skepd.api.routes import ROUTES
 
 
-def write(log: Audit, who: str = "anna", **more: str) -> None:
+def write(log: Audit, who: str = "anna", *, proven: bool = True, **more: str) -> None:
     words = {"via": "session", "peer": "p", "action": "Start a guest", "ref": "guests/web", "outcome": "done"}
-    log.write(who=who, **{**words, **more})
+    log.write(who=who, proven=proven, **{**words, **more})
 
 
 def test_every_change_and_every_refusal_is_in_it(running: Running) -> None:
@@ -124,13 +127,48 @@ def test_a_torn_line_costs_itself_only(tmp_path: Path) -> None:
 def test_strangers_cannot_push_out_what_users_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     log = Audit(tmp_path, lambda: now[0])
-    for _ in range(1000):
-        write(log, who="")
-    write(log)
+    for number in range(1000):
+        write(log, who=("", "anna")[number % 2], proven=False)  # a name that was only said is a stranger's
+    write(log, who="otto")
     now[0] += 60
-    write(log, who="")
+    write(log, who="", proven=False)
     who = [record.who for record in log.read(0, 1000)]
-    assert who == ["", "anna", *[""] * audit.STRANGERS]
+    assert who == ["", "otto", *["anna", ""] * (audit.STRANGERS // 2)]
+
+
+def test_who_knows_a_name_only_fills_no_more_of_it_than_strangers(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "STRANGERS", 3)
+    running.access.users.create("anna", "admin", PASSWORD)
+    for number in range(10):
+        Browser(running, f"192.0.2.{number}").sign_in("anna", "wrong password")
+    running.access.set_password("anna", PASSWORD)  # which lifts the delay
+    Browser(running).sign_in("anna")
+    found = [(one.who, one.outcome) for one in running.access.audit.read(0, 100)]
+    assert found[0] == ("anna", "done")
+    assert 3 <= len(found) - 1 <= 6, "of one minute, or of two"
+    assert {one.partition(" ")[0] for _, one in found[1:]} == {"refused"}
+    assert {who for who, _ in found} == {"anna"}
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.changes], ids=lambda one: one.method + one.path)
+def test_every_route_that_changes_something_writes_one_record(running: Running, route: Route) -> None:
+    token = running.tokens.create("ci", "viewer").secret
+    path = re.sub(r"{\w+}", "web", route.path)
+    status = running.request(route.method, path, {}, Authorization=f"Bearer {token}")[0]
+    (record,) = running.access.audit.read(0, 10)
+    assert record.action == route.summary.rstrip(".")
+    assert record.outcome == ("done" if status < 300 else f"refused ({status})")
+    assert record.who == ("" if route.role is None else "ci")
+
+
+def test_a_stream_that_is_received_is_in_it(running: Running) -> None:
+    path = "/v1/guests/moved/replica/first?disk=root&disks=root&frozen=false"
+    assert running.request("PUT", path, b"a stream")[0] == 204
+    assert running.request("PUT", path)[0] == 400
+    assert [one.outcome for one in running.access.audit.read(0, 10)] == ["refused (400)", "done"]
+    assert {one.ref for one in running.access.audit.read(0, 10)} == {"guests/moved/replica/first"}
 
 
 def test_a_full_disk_does_not_refuse_a_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

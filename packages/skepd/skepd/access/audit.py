@@ -38,13 +38,16 @@ class Audit:
             self._number = next((record.number for record in self._backwards()), 0)
             self._end_torn_line()
 
-    def write(self, *, who: str, via: str, peer: str, action: str, ref: str, outcome: str) -> None:
-        """Append a record. An error is logged and goes no further: a full disk must not keep who frees it."""
+    def write(self, *, who: str, proven: bool, via: str, peer: str, action: str, ref: str, outcome: str) -> None:
+        """Append a record. proven: whether it was `who`; else somebody said so, and is a stranger.
+
+        An error is logged and goes no further: a full disk must not keep who frees it.
+        """
         if self._folder is None:
             return
         now = self._clock()
         with self._lock:
-            if not who and not self._room_for_strangers(now):
+            if not proven and not self._room_for_strangers(now):
                 return
             self._number += 1
             record = AuditRecord(

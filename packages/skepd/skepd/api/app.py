@@ -22,13 +22,14 @@ from skepd.model.desired import KIND_OF
 from skepd.plan.steps import Plan
 
 from . import decode, objects, records, site, streams
-from .authorise import Authoriser, Caller, admit_stranger, require
+from .admit import admit
+from .authorise import Authoriser
 from .problems import ApiError, response, translate
 from .route import Answer, Call, Route, Trace
 from .routes import ROUTES
 from .service import Service
 from .tokens import TokenStore
-from .visitor import Visitor, cookie
+from .visitor import cookie
 
 BODY_LIMIT = 6 << 20
 """Bytes of a request's body: the longest site definition (4 MiB), JSON escapes included."""
@@ -78,7 +79,7 @@ async def _endpoint(service: Service, route: Route, request: Request) -> Respons
 
 
 async def _answer(service: Service, route: Route, request: Request, trace: Trace) -> Response:
-    came, caller = await service.workers.call(_admit, service, route, request, trace)
+    came, caller = await service.workers.call(admit, service, route, request, trace)
     query: Any = decode.query(request.query_params.multi_items(), route.query)
     call = Call(
         engine=service.engine,
@@ -108,19 +109,6 @@ async def _answer(service: Service, route: Route, request: Request, trace: Trace
         content = msgspec.json.encode(content)
     media = route.media if content is not None and "Content-Type" not in result.headers else None
     return Response(content, result.status, dict(result.headers), media)
-
-
-def _admit(service: Service, route: Route, request: Request, trace: Trace) -> tuple[Visitor, Caller | None]:
-    """Where the request comes from and who sent it, None on a public route. Raises ApiError, LockedOut."""
-    came = service.authoriser.visitor(request)
-    trace.peer = came.peer
-    if route.role is None:
-        admit_stranger(service.access, request, came)
-        return came, None
-    caller = service.authoriser.caller(request)
-    trace.who, trace.via = caller.name, caller.via
-    require(caller, route.role)
-    return came, caller
 
 
 async def _operation(service: Service, request: Request, query: Any, result: Operation | Answer) -> Response:

@@ -16,10 +16,11 @@ from starlette.responses import Response, StreamingResponse
 from skepd.engine.contract import Operation, Stream
 from skepd.model.objects import Guest, Port
 
-from . import decode, objects
+from . import decode, objects, records
+from .admit import admit
 from .authorise import require
 from .problems import ApiError, response, translate
-from .route import Answer, Call
+from .route import Answer, Call, Route, Trace
 from .service import Service
 
 CHUNK = 1 << 18
@@ -78,9 +79,11 @@ async def send(service: Service, request: Request) -> Response:
     return StreamingResponse(_outgoing(service, stream), headers=headers, media_type="application/octet-stream")
 
 
-async def receive(service: Service, request: Request) -> Response:
+async def receive(service: Service, route: Route, request: Request) -> Response:
+    trace = Trace()
     try:
-        query: ReceiveQuery = await _admit(service, request, ReceiveQuery)
+        await service.workers.call(admit, service, route, request, trace)
+        query: ReceiveQuery = decode.query(request.query_params.multi_items(), ReceiveQuery)
         length = request.headers.get("content-length", "0")
         if "transfer-encoding" not in request.headers and length == "0":
             raise ApiError(400, "there is no stream in the body", "send what a GET of .../stream answers")
@@ -94,12 +97,15 @@ async def receive(service: Service, request: Request) -> Response:
         stream = await service.workers.call(service.engine.receive_snapshot, wanted)
         await _incoming(service, request, stream)
     except ClientDisconnect:
+        await records.refused(service, route, request, trace, 400)
         return Response(status_code=400)
     except Exception as error:  # noqa: BLE001 - every error becomes an answer
         problem = translate(error)
+        await records.refused(service, route, request, trace, problem.status)
         # What is left of the body is not waited for.
         problem.headers = {**problem.headers, "Connection": "close"}
         return response(problem)
+    await records.done(service, route, request, trace, Answer(None, 204))
     return Response(status_code=204)
 
 

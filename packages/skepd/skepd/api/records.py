@@ -32,8 +32,8 @@ async def _write(service: Service, route: Route, trace: Trace, path: str, outcom
         return
     trace.written = True
     await service.workers.record(
-        service.access.audit.write, who=trace.who, via=trace.via, peer=trace.peer, ref=path.removeprefix("/v1/"),
-        action=route.summary.rstrip("."), outcome=outcome,
+        service.access.audit.write, who=trace.who, proven=trace.proven, via=trace.via, peer=trace.peer,
+        ref=path.removeprefix("/v1/"), action=route.summary.rstrip("."), outcome=outcome,
     )  # fmt: skip
 
 

@@ -24,9 +24,11 @@ T = TypeVar("T")
 
 @dataclass
 class Trace:
-    """What the audit log says of a call. who: empty for nobody known."""
+    """What the audit log says of a call. who: empty for nobody known. proven: whether he showed that he is `who`; else
+    it is the name that somebody tried."""
 
     who: str = ""
+    proven: bool = False
     via: str = ""
     peer: str = ""
     written: bool = False

@@ -40,7 +40,7 @@ def sign_in(call: Call) -> Answer:
     name = request.name.strip().lower()
     call.trace.via = "password"
     if call.access.users.find(name) is not None:
-        call.trace.who = name  # only then: people type passwords where names belong
+        call.trace.who = name  # tried, not proven; only then: people type passwords where names belong
     entry = call.access.sign_in(name, request.password, call.came.network, call.came.peer, call.came.agent)
     return welcome(call, entry)
 
@@ -60,7 +60,7 @@ def sign_in_by_passkey(call: Call) -> Answer:
 
 def welcome(call: Call, entry: Entry) -> Answer:
     """Somebody got in: a new session always, and the one that his browser may have had ends."""
-    call.trace.who = entry.user.name
+    call.trace.who, call.trace.proven = entry.user.name, True
     if call.secret:
         held = call.access.holder(call.secret)
         call.access.sessions.end([held[1]] if held else [], "signed in anew")

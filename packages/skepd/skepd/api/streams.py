@@ -23,21 +23,24 @@ from .consoles import local
 from .consoles.local import first
 from .lasting import SESSION_ENDED, while_valid
 from .problems import ApiError, response, translate
+from .routes import ROUTES
 from .service import Service
 from .subprotocol import SUBPROTOCOL
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Stream = Callable[[Service, WebSocket], Awaitable[None]]
+RECEIVE = "/v1/guests/{name}/replica/{snapshot}"
 
 
 def endpoints(service: Service) -> dict[str, Endpoint]:
     """Plain HTTP at the paths that mainly stream."""
+    (receiving,) = (route for route in ROUTES if route.path == RECEIVE)
     return {
         "/v1/events": partial(_events_http, service),
         "/v1/guests/{name}/console": partial(_upgrade_required, service, ConsoleQuery),
         "/v1/guests/{name}/screen": partial(_upgrade_required, service, ScreenQuery),
         "/v1/guests/{name}/snapshots/{snapshot}/stream": partial(moving.send, service),
-        "/v1/guests/{name}/replica/{snapshot}": partial(moving.receive, service),
+        RECEIVE: partial(moving.receive, service, receiving),
     }
 
 
