@@ -57,6 +57,8 @@ def test_pixels_in_every_format(wanted: Format) -> None:
         struct.pack(">BBBBHHHBBBxxx", 16, 16, 0, 1, 31, 63, 31, 12, 5, 0),
         struct.pack(">BBBBHHHBBBxxx", 32, 24, 0, 1, 0, 255, 255, 16, 8, 0),
         struct.pack(">BBBBHHHBBBxxx", 32, 24, 0, 1, 255, 255, 255, 255, 8, 0),
+        struct.pack(">BBBBHHHBBBxxx", 32, 24, 0, 1, 255, 255, 255, 8, 8, 0),
+        struct.pack(">BBBBHHHBBBxxx", 16, 16, 0, 1, 31, 63, 31, 10, 5, 0),
     ],
 )
 def test_formats_that_are_none(data: bytes) -> None:

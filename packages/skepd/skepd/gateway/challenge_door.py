@@ -32,6 +32,8 @@ class ChallengeDoor:
             text = self.answers.get(path.removeprefix(PREFIX))
             known = text is not None
             await answer(send, 200 if known else 404, b"text/plain", (text or "there is nothing\n").encode())
+        elif not scope["raw_path"].startswith(b"/"):  # after a name, `@evil.org/` would be another host's address
+            await answer(send, 404, b"text/plain", b"there is nothing\n")
         elif (name := _asked(scope)) in self._names and scope["method"] in ("GET", "HEAD"):
             where = f"https://{name}{self._port}".encode() + scope["raw_path"]
             await send({"type": "http.response.start", "status": 308, "headers": [(b"location", where)]})

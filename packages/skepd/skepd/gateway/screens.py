@@ -27,7 +27,11 @@ PAUSES = (0.1, 0.2, 0.5, *(1.0,) * 20)
 LARGE = 64 * 1024
 """Bytes of pixels from which encoding is a thread's work, so that no console waits for it."""
 PIECE = 128 * 1024
+KEPT = 16 << 20
+"""Bytes of encoded parts that are kept for viewers who want the same, counted as they are before they are packed."""
 log = logging.getLogger("skepd.gateway")
+Part = tuple[Rect, int, Format]
+"""What of a picture, in which encoding and format."""
 _ENDS = (Broken, OSError, asyncio.IncompleteReadError, TimeoutError)
 
 
@@ -78,8 +82,9 @@ class Screen:
         self._seats: set[Seat] = set()
         self._picture: Picture | None = None
         self._source = self._new_source()
-        self._cache: dict[tuple[Rect, int, Format], asyncio.Future[bytes]] = {}
+        self._cache: dict[Part, asyncio.Future[bytes]] = {}
         self._cached: tuple[Picture, int] | None = None
+        self._kept = 0
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def _new_source(self) -> Source:
@@ -168,18 +173,33 @@ class Screen:
         """A part as it is now. Viewers who want the same at the same time get the same bytes."""
         now = (picture, picture.serial)
         if self._cached != now:
-            self._cached, self._cache = now, {}
+            self._cached, self._cache, self._kept = now, {}, 0
         key = (rect, encoding, wanted)
-        if key not in self._cache:
+        part = self._cache.get(key)
+        if part is None:
             work = partial(encode, encoding, picture.cut(rect), rect.width, wanted)
             loop = asyncio.get_running_loop()
             if rect.width * rect.height * 4 > LARGE:
-                self._cache[key] = asyncio.ensure_future(loop.run_in_executor(None, work))
+                part = asyncio.ensure_future(loop.run_in_executor(None, work))
             else:
-                done: asyncio.Future[bytes] = loop.create_future()
-                done.set_result(work())
-                self._cache[key] = done
-        return rect, encoding, await asyncio.shield(self._cache[key])
+                part = loop.create_future()
+                part.set_result(work())
+            self._keep(key, part)
+        return rect, encoding, await asyncio.shield(part)
+
+    def _keep(self, key: Part, part: asyncio.Future[bytes]) -> None:
+        """The oldest go, for one picture may be wanted in any number of formats. Who waits for one still gets it."""
+        self._cache[key] = part
+        self._kept += _size(key)
+        while self._kept > KEPT and len(self._cache) > 1:
+            oldest = next(iter(self._cache))
+            del self._cache[oldest]
+            self._kept -= _size(oldest)
+
+
+def _size(key: Part) -> int:
+    rect, _, wanted = key
+    return rect.width * rect.height * wanted.bytes
 
 
 class Seat:
@@ -205,7 +225,7 @@ class Seat:
         if self._viewer is None and self._screen is not None:
             writes = bool(self.description["writes"])
             self._viewer = Viewer(self._screen, self._socket.send, self._woken.set, writes=writes)
-            self._task = asyncio.get_running_loop().create_task(self._serve())
+            self._task = asyncio.get_running_loop().create_task(self._run())
             self._socket.resume_reading()
 
     def changed(self, mask: int) -> None:
@@ -223,6 +243,13 @@ class Seat:
             self._viewer.receive(payload)
         except Nonsense as error:
             self.close(WRONG, str(error))
+
+    async def _run(self) -> None:
+        try:
+            await self._serve()
+        except Exception:
+            log.exception("a viewer of the screen of %s failed", self.description["guest"])
+            self.close(FAULT, "the gateway failed; the reason is in its log")
 
     async def _serve(self) -> None:
         viewer, screen = self._viewer, self._screen

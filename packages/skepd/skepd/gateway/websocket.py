@@ -73,6 +73,7 @@ class Socket(asyncio.Protocol):
         self._messages = Messages(LONGEST)
         self._transport: asyncio.Transport | None = None
         self._early = b""
+        self._pinged: bytes | None = None
         self._accepted = self._closing = self._tls = False
         self._task: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
@@ -235,7 +236,8 @@ class Socket(asyncio.Protocol):
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
-            self._write(frame(PONG, payload))
+            self._pinged = payload
+            self._pong()
         elif opcode == CLOSE:
             self._write(close_frame(close_code(payload), ""))
             self._closing = True
@@ -244,12 +246,19 @@ class Socket(asyncio.Protocol):
         elif opcode != PONG and not self._closing:
             self.on_message(opcode, payload)
 
+    def _pong(self) -> None:
+        """Answer the newest ping once there is room: who pings and does not read is owed one answer, not all."""
+        if self._pinged is not None and self.writable:
+            payload, self._pinged = self._pinged, None
+            self._write(frame(PONG, payload))
+
     def pause_writing(self) -> None:
         self._room.clear()
         self.on_writable(False)
 
     def resume_writing(self) -> None:
         self._room.set()
+        self._pong()
         self.on_writable(True)
 
     def eof_received(self) -> None:

@@ -34,6 +34,9 @@ class Format:
             raise Unfit("pixels have 8, 16 or 32 bits and true colour here")
         if any(not 0 < most < 1 << bits or most.bit_length() + shift > bits for most, shift in found.channels):
             raise Unfit("a colour that lies outside of its pixel")
+        masks = [(1 << most.bit_length()) - 1 << shift for most, shift in found.channels]
+        if sum(masks) != masks[0] | masks[1] | masks[2]:
+            raise Unfit("colours that lie on one another")
         return found
 
     def pack(self) -> bytes:
