@@ -32,7 +32,9 @@ def test_a_wrong_password_says_so_and_not_which_part_was_wrong(context: Contexts
         expect(page.get_by_label("Password")).to_have_value("")
 
 
-@pytest.mark.parametrize("back", ["https://example.org/", "//example.org/", "/\\example.org"])
+@pytest.mark.parametrize(
+    "back", ["https://example.org/", "//example.org/", "/\\example.org", "/\t/example.org", "/.//example.org", "//["]
+)
 def test_the_way_back_leads_nowhere_else(context: Contexts, host: Host, back: str) -> None:
     page = context().new_page()
     visit(page, "/login")
