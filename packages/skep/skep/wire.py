@@ -216,7 +216,8 @@ class UserView(Struct, kw_only=True):
 
 
 class AuditRecord(Struct, kw_only=True):
-    """One call that changed something, or tried to. who: empty for nobody known; ref: the path below /v1/."""
+    """One call that changed something, or tried to. who: empty for nobody known; of a refused sign-in the
+    name that was tried. ref: the path below /v1/."""
 
     number: int
     time: float
