@@ -339,3 +339,30 @@ def test_nonsense_closes_one_console_alone(site: Site) -> None:
     assert line.end() == 1002
     other.read_until(b"starts")
     other.socket.close()
+
+
+def handshake(site: Site, host: str = "page", **headers: str) -> bytes:
+    """The status of a console that a stranger asks for."""
+    asked = {
+        "Host": host, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", **headers,
+    }  # fmt: skip
+    lines = ["GET /v1/guests/web/console HTTP/1.1", *(f"{name}: {value}" for name, value in asked.items()), "", ""]
+    with socket.create_connection(("127.0.0.1", site.port), 60) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1"))
+        return connection.makefile("rb").readline().split()[1]
+
+
+def test_what_strangers_say_harms_nobody_else(site: Site) -> None:
+    line = site.open(site.ticket(write=True))
+    line.read_until(b"starts")
+    assert handshake(site) == b"401"
+    assert handshake(site, host="xn--p1ai") == b"401"
+    assert handshake(site, host="xn--a\xff") == b"401"
+    assert handshake(site, Cookie="x" * 9000) == b"431"
+    many = {"User-Agent": "\x01" * 8000, "Origin": "\x01" * 8000, "Authorization": "\x01" * 8000}
+    assert handshake(site, **many) == b"431"
+    assert handshake(site, **{"Sec-WebSocket-Protocol": "x.token.y"}) == b"401"
+    line.socket.send(b"goes on")
+    line.read_until(b"goes on")
+    assert len(site.client().get("guests", "web", "consoles")) == 1

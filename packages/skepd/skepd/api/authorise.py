@@ -37,7 +37,11 @@ class Caller:
     peer: str = ""
 
     def may(self, role: Role) -> bool:
-        return ROLES.index(self.role) >= ROLES.index(role)
+        return may(self.role, role)
+
+
+def may(role: Role, needed: Role) -> bool:
+    return ROLES.index(role) >= ROLES.index(needed)
 
 
 @dataclass(frozen=True, kw_only=True)

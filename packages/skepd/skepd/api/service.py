@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from skep.wire import Role
+
 from skepd.engine.contract import Engine
 
 from .authorise import Authoriser
@@ -31,6 +33,15 @@ class Service:
         if kind == "session":
             return any(session.key == key for session in self.access.sessions.all())
         return not key or any(token.id == identity for token in self.tokens.all())
+
+    def role(self, key: str) -> Role | None:
+        """What the holder of a session or token may do now; None when it has ended, and for an empty key."""
+        kind, _, identity = key.partition(":")
+        if kind == "token":
+            return next((token.role for token in self.tokens.all() if token.id == identity), None)
+        session = next((session for session in self.access.sessions.all() if session.key == key), None)
+        user = self.access.users.find(session.user) if session else None
+        return user.role if session and user and user.id == session.owner else None
 
     def _ended(self, key: str, reason: str) -> None:
         self.tickets.drop(key)

@@ -38,9 +38,9 @@ class WatchfulH11(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """wsproto decodes headers and lets the error escape, which would leave a connection counted for ever."""
         try:
-            for name, value in event.headers:
+            for name, value in self.headers:
                 value.decode("idna" if name == b"host" else "ascii")
-        except UnicodeError:
+        except (UnicodeError, LookupError):  # a process without its files has not each of the codecs
             self.send_400_response("a header is not ASCII")
             return
         super().handle_websocket_upgrade(event)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h11
 
+from skepd.api.consoles.packets import TooLong
 from skepd.api.watchful import WatchfulH11
 
 from .admission import is_console, is_screen
@@ -30,18 +32,21 @@ class Consoles:
         self._sockets: set[Socket] = set()
         self._pinging: asyncio.Task[None] | None = None
 
-    def socket(self, *, server_state: Any, **_: Any) -> Socket:
+    def socket(self, *, server_state: Any, host: str, **_: Any) -> Socket:
         """As uvicorn makes a protocol for an upgraded connection."""
-        return Socket(self._serve, server_state)
+        return Socket(self._serve, server_state, host)
 
     async def _serve(self, socket: Socket) -> None:
         self._sockets.add(socket)
         if self._pinging is None or self._pinging.done():
             self._pinging = asyncio.get_running_loop().create_task(self._ping())
-        if socket.request is not None and is_screen(socket.request.target):
-            await self._screens.serve(socket)
-        else:
-            await serve_serial(self._control, socket)
+        try:
+            if socket.request is not None and is_screen(socket.request.target):
+                await self._screens.serve(socket)
+            else:
+                await serve_serial(self._control, socket)
+        except TooLong as error:
+            socket.refuse(431, str(error))
 
     async def _ping(self) -> None:
         while self._sockets:
@@ -61,5 +66,9 @@ class GatewayH11(WatchfulH11):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         if is_console(event.target):
             consoles: Consoles = self.config.loaded_app.consoles
-            self.ws_protocol_class = consoles.socket  # type: ignore[assignment]
+            host = next((value for name, value in event.headers if name == b"host"), b"skepd")
+            made = partial(consoles.socket, host=host.decode("latin-1"))
+            self.ws_protocol_class = made  # type: ignore[assignment]
+            # wsproto would decode it as IDNA, which fails for many a name and gives another one for others.
+            self.headers = [(name, b"skepd" if name == b"host" else value) for name, value in self.headers]
         super().handle_websocket_upgrade(event)

@@ -59,9 +59,10 @@ class Control:
         self._waiting: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
         self._held: dict[str, Held] = {}
         self._again: asyncio.Task[None] | None = None
+        self._pause = FIRST
 
     async def admit(self, **asked: Any) -> Message:
-        """Raises Refused, Away."""
+        """Raises Refused, Away, TooLong."""
         answer, _ = await self._ask({"do": "admit", **asked})
         return answer
 
@@ -127,10 +128,12 @@ class Control:
             self._again = asyncio.get_running_loop().create_task(self._until_back())
 
     async def _until_back(self) -> None:
-        pause = FIRST
-        while self._packets is None and not self._connect():
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST)
+        """A skepd that closes the connection at once is not asked faster than one that is away."""
+        while self._packets is None:
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, LAST)
+            if self._packets is None:
+                self._connect()
 
     def _lost(self) -> None:
         self._packets = None
@@ -141,6 +144,7 @@ class Control:
             self._come_back()
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
+        self._pause = FIRST
         future = self._waiting.get(message.get("id", 0))
         if future is not None and not future.done():
             future.set_result((message, descriptors))

@@ -61,12 +61,13 @@ class Shared:
 
 
 class Socket(asyncio.Protocol):
-    """One WebSocket. serve(socket): runs from the request on; accepts or rejects it.
+    """One WebSocket. serve(socket): runs from the request on; accepts or rejects it. host: as the browser sent it.
 
     on_message(opcode, payload), on_writable(whether), on_closed(): set by whoever accepts.
     """
 
-    def __init__(self, serve: Serve, server_state: Any) -> None:
+    def __init__(self, serve: Serve, server_state: Any, host: str) -> None:
+        self.host = host
         self._serve = serve
         self._state = server_state
         self._handshake: WSConnection | None = WSConnection(ConnectionType.SERVER)
@@ -209,7 +210,7 @@ class Socket(asyncio.Protocol):
         try:
             self._handshake.receive_data(data)
             events = list(self._handshake.events())
-        except (RemoteProtocolError, LocalProtocolError) as error:
+        except (RemoteProtocolError, LocalProtocolError, UnicodeError) as error:
             self._write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             log.info("a handshake that is none: %s", error)
             if self._transport is not None:

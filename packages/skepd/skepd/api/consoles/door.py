@@ -9,27 +9,31 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import hmac
 import json
 import logging
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from skep.wire import Place
 from starlette.requests import HTTPConnection
 
 from skepd.model.names import Kind, Ref
 
-from ..authorise import PEER
+from ..authorise import PEER, may
 from ..peers import peer_uid
 from ..problems import ApiError, response, translate
 from ..service import Service
 from .admission import admit, new_console, open_line
-from .packets import Message, Packets
+from .packets import Message, Packets, TooLong
 from .registry import SESSION_ENDED, Console
 
 NAME = "consoles.sock"
@@ -38,6 +42,13 @@ MODE = 0o666
 PIECE = 32_768
 KEY_SIZE = 32
 BACKLOG = 16
+MOST_OF_ONE = 16
+"""Connections of one uid."""
+PAUSE = 1.0
+"""Seconds without accepting when no descriptor is free."""
+MOST_WORDS = 1000
+"""Characters of a refusal that repeats what the caller said."""
+MOST_PLACES = 8
 RUNNING = ("running", "paused", "stopping", "starting")
 log = logging.getLogger("skepd.api")
 
@@ -51,6 +62,9 @@ class Door:
         self._path = path
         self._listener: socket.socket | None = None
         self._gateways: set[GatewayLine] = set()
+        self._asking: set[asyncio.Task[None]] = set()
+        self._connections: Counter[int] = Counter()
+        self._turned_away: set[int] = set()
 
     def open(self) -> None:
         """Listen. Everybody may connect and is asked who he is by the kernel. Raises OSError."""
@@ -68,17 +82,69 @@ class Door:
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
+            self._listener = None
             self._path.unlink(missing_ok=True)
+        for task in self._asking:
+            task.cancel()
         for gateway in tuple(self._gateways):
             gateway.packets.close()
 
     def _accept(self, listener: socket.socket) -> None:
         try:
             connection, _ = listener.accept()
-        except OSError:  # gone again, or no descriptor is free for now
+        except OSError as error:  # gone again, or no descriptor is free for now
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._pause(listener, error)
             return
-        line = GatewayLine(self._service, self._proof, connection, self._gateways.discard)
-        self._gateways.add(line)
+        try:
+            uid = peer_uid(connection)
+        except OSError:
+            uid = None
+        if uid is None or self._connections[uid] >= MOST_OF_ONE:
+            connection.close()
+            return
+        self._connections[uid] += 1
+        task = asyncio.get_running_loop().create_task(self._let_in(connection, uid))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def _pause(self, listener: socket.socket, error: OSError) -> None:
+        """Who waits to be accepted keeps the listener readable: asking again at once would be all that skepd does."""
+        log.warning("gateways are not accepted for now: %s", error)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.fileno())
+
+        def again() -> None:
+            if self._listener is listener:
+                loop.add_reader(listener.fileno(), self._accept, listener)
+
+        loop.call_later(PAUSE, again)
+
+    async def _let_in(self, connection: socket.socket, uid: int) -> None:
+        """Nothing is read from a peer that is no gateway."""
+        line = None
+        try:
+            if await self._service.workers.call(self._service.authoriser.is_gateway, uid):
+                line = GatewayLine(self._service, self._proof, connection, uid, self._left)
+                self._gateways.add(line)
+            elif uid not in self._turned_away:
+                self._turned_away.add(uid)
+                log.warning("uid %s is no gateway, and is turned away", uid)
+        except ApiError as error:
+            log.warning("a gateway has to come again: %s", error.detail)
+        finally:
+            if line is None:
+                connection.close()
+                self._forget(uid)
+
+    def _left(self, line: GatewayLine) -> None:
+        self._gateways.discard(line)
+        self._forget(line.uid)
+
+    def _forget(self, uid: int) -> None:
+        self._connections[uid] -= 1
+        if not self._connections[uid]:
+            del self._connections[uid]
 
 
 class Proof:
@@ -121,22 +187,20 @@ class GatewayLine:
     """The connection of one gateway. gone(self): called at its end."""
 
     def __init__(
-        self, service: Service, proof: Proof, connection: socket.socket, gone: Callable[[GatewayLine], None]
+        self,
+        service: Service,
+        proof: Proof,
+        connection: socket.socket,
+        uid: int,
+        gone: Callable[[GatewayLine], None],
     ) -> None:
         self._service = service
         self._proof = proof
         self._gone = gone
         self._loop = asyncio.get_running_loop()
-        self._uid = peer_uid(connection)
-        self._known = asyncio.ensure_future(self._check())
+        self.uid = uid
         self._tasks: set[asyncio.Task[None]] = set()
         self.packets = Packets(connection, self._received, self._lost)
-
-    async def _check(self) -> bool:
-        """Whether the peer is a gateway."""
-        if self._uid is None:
-            return False
-        return await self._service.workers.call(self._service.authoriser.is_gateway, self._uid)
 
     def _lost(self) -> None:
         self._service.consoles.forget(self)
@@ -152,16 +216,18 @@ class GatewayLine:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, message: Message) -> None:
-        if not await self._known:
-            log.warning("uid %s is no gateway, and asked for a console", self._uid)
-            self.packets.close()
-            return
         try:
             answer, descriptors = await self._do(message)
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
             answer, descriptors = await self._refusal(message, translate(error)), ()
-        if "id" in message:
-            self.packets.send({"id": message["id"], **answer}, descriptors)
+        number = message.get("id")
+        if not isinstance(number, int):
+            return  # it wants no answer
+        try:
+            self.packets.send({"id": number, **answer}, descriptors)
+        except TooLong as error:
+            answer = await self._refusal(message, ApiError(500, f"skepd's answer: {error}"))
+            self.packets.send({"id": number, **answer})
 
     async def _do(self, message: Message) -> tuple[Message, tuple[int, ...]]:
         match message.get("do"):
@@ -181,6 +247,11 @@ class GatewayLine:
 
     async def _refusal(self, message: Message, error: ApiError) -> Message:
         """As HTTP has it, and whether the guest runs."""
+        places = tuple(
+            Place(detail=one.detail[:MOST_WORDS], hint=one.hint[:MOST_WORDS], file=one.file[:MOST_WORDS], line=one.line)
+            for one in error.errors[:MOST_PLACES]
+        )
+        error = replace(error, detail=error.detail[:MOST_WORDS], hint=error.hint[:MOST_WORDS], errors=places)
         answer = response(error)
         headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.raw_headers]
         guest = message.get("guest", "")
@@ -209,9 +280,9 @@ class GatewayLine:
             "query_string": str(message["query"]).encode("latin-1"),
             "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in message["headers"]],
             "subprotocols": message["subprotocols"],
-            PEER: self._uid,
+            PEER: self.uid,
         }
-        asked = await self._service.workers.call(admit, self._service, HTTPConnection(scope), guest, kind)
+        asked = await self._service.workers.call(admit, self._service, HTTPConnection(scope), guest, kind, gateway=True)
         identity = secrets.token_hex(8)
         console = new_console(asked, str(message["peer"]), id=identity, **self._reach(identity))
         self._service.consoles.admit(console)
@@ -221,7 +292,7 @@ class GatewayLine:
         return {"console": self._proof.describe(console), "offset": asked.offset}
 
     async def _line(self, console: Console, offset: int) -> tuple[Message, tuple[int, ...]]:
-        line = await self._service.workers.call(open_line, self._service, console, offset)
+        line = await open_line(self._service, console, offset)
         notice = self._service.consoles.notice(console)
         return {"notice": notice, "begins": line.begins, "first": line.first}, (line.descriptor,)
 
@@ -246,10 +317,13 @@ class GatewayLine:
             since=float(told["since"]),
             **self._reach(identity),
         )
-        if self._service.valid(console.key):
-            self._service.consoles.keep(console)
-        else:
+        role = self._service.role(console.key)
+        if role is None:
             console.close(SESSION_ENDED, "the session has ended")
+        elif not may(role, "operator" if console.writes else "viewer"):
+            console.close(SESSION_ENDED, f"{console.user} is {role} now")
+        else:
+            self._service.consoles.keep(console)
 
     def _console(self, message: Message) -> Console:
         console = self._service.consoles.get(str(message["console"]))
@@ -261,7 +335,7 @@ class GatewayLine:
         """How a console of this gateway is reached."""
 
         def close(code: int, reason: str) -> None:
-            self._tell({"do": "close", "console": identity, "code": code, "reason": reason})
+            self._tell({"do": "close", "console": identity, "code": code, "reason": reason[:MOST_WORDS]})
 
         def tell(event: dict[str, Any]) -> None:
             self._tell({"do": "tell", "console": identity, "event": event})

@@ -30,7 +30,7 @@ async def serve(service: Service, websocket: WebSocket, kind: str) -> None:
         if kind == "screen" and not console.writes:
             # What comes from a viewer of a screen is its protocol and his typing in one.
             raise Conflict(f"read only: {console.reason}; on this socket a screen is for one who types")
-        line = await service.workers.call(open_line, service, console, asked.offset)
+        line = await open_line(service, console, asked.offset)
         with socket.socket(fileno=line.descriptor) as connection:
             connection.setblocking(False)
             await local.run(console, line, connection)

@@ -24,6 +24,10 @@ _BUFFER = 256 * 1024
 Message = dict[str, Any]
 
 
+class TooLong(Exception):
+    """A message that is not sent; the connection is as it was."""
+
+
 class Packets:
     """One connection. received(message, descriptors): the descriptors are its own then. lost(): called once, at the
     end. Belongs to the running loop."""
@@ -43,9 +47,12 @@ class Packets:
         self._loop.add_reader(connection.fileno(), self._read)
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send, or keep until the peer reads. The descriptors are this object's from now on."""
+        """Send, or keep until the peer reads. The descriptors are this object's from now on. Raises TooLong."""
         data = json.dumps(message, separators=(",", ":")).encode()
-        if self.closed or len(data) > MOST_BYTES or len(self._waiting) >= MOST_WAITING:
+        if len(data) > MOST_BYTES:
+            _close_all(descriptors)
+            raise TooLong(f"a message of {len(data)} bytes is too long; {MOST_BYTES} is the most")
+        if self.closed or len(self._waiting) >= MOST_WAITING:
             _close_all(descriptors)
             self.close()
             return
@@ -112,9 +119,9 @@ def receive(connection: socket.socket) -> tuple[Message, list[int]] | None:
         message = json.loads(data) if data else None
         if not isinstance(message, dict | None):
             raise ValueError("a message is a JSON object")
-    except ValueError:
+    except (ValueError, RecursionError) as error:
         _close_all(descriptors)
-        raise
+        raise ValueError(f"no message: {error}") from None
     if message is None:
         _close_all(descriptors)
         return None
