@@ -28,7 +28,7 @@ def test_a_message_carries_descriptors_that_do_not_leak_into_programs() -> None:
 def test_the_end_and_nonsense() -> None:
     ours, theirs = pair()
     with theirs:
-        for data in (b"[1]", b"{", b"\xff"):
+        for data in (b"[1]", b"{", b"\xff", b"[" * 50_000):
             ours.send(data)
             with pytest.raises(GuardError):
                 protocol.receive(theirs)

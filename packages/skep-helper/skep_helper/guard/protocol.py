@@ -58,7 +58,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]
         message = json.loads(data) if data else None
         if message is not None and not isinstance(message, dict):
             raise GuardError("rejected", "a message is a JSON object")
-    except (ValueError, GuardError) as error:
+    except (ValueError, RecursionError, GuardError) as error:
         for descriptor in descriptors:
             os.close(descriptor)
         raise error if isinstance(error, GuardError) else GuardError("rejected", f"not JSON: {error}") from None
