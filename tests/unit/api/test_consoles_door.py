@@ -137,7 +137,7 @@ def test_nothing_is_read_from_who_is_no_gateway(running: Running, monkeypatch: p
     monkeypatch.setattr(running.authoriser, "is_gateway", nobody)
     reader, writer = os.pipe()
     gateway = Gateway(running)
-    socket.send_fds(gateway.socket, [DEEP], [writer])
+    socket.send_fds(gateway.socket, [b'{"id":1,"do":"closed","console":"x"}'], [writer])
     os.close(writer)
     asked.set()
     assert gateway.closed
