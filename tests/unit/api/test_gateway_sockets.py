@@ -62,7 +62,7 @@ async def accepted() -> tuple[Socket, Wire]:
     async def serve(socket: Socket) -> None:
         socket.accept()
 
-    socket = Socket(serve, SimpleNamespace(connections=set()))
+    socket = Socket(serve, SimpleNamespace(connections=set()), "localhost")
     wire = Wire(socket)
     socket.connection_made(wire)
     socket.data_received(HANDSHAKE)
