@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from playwright.sync_api import Locator, Page, expect
+from web.pages import SignIn, visit
 
 from .machine import PASSWORD
 
@@ -13,10 +14,7 @@ BOOT = 420_000
 
 
 def sign_in(page: Page, name: str) -> None:
-    page.goto("/login")
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    SignIn(page).open().enter(name, PASSWORD)
     expect(page.get_by_role("navigation", name="Main")).to_be_attached()
 
 
@@ -32,13 +30,13 @@ def terminal(page: Page, guest: str) -> Locator:
 
 
 def open_serial(page: Page, guest: str) -> Locator:
-    page.goto(f"/guests/{guest}/serial")
+    visit(page, f"/guests/{guest}/serial")
     connected(page)
     return terminal(page, guest)
 
 
 def open_screen(page: Page, guest: str) -> Locator:
-    page.goto(f"/guests/{guest}/screen")
+    visit(page, f"/guests/{guest}/screen")
     connected(page)
     canvas = page.get_by_role("group", name=f"Screen of {guest}").locator("canvas")
     expect(canvas).to_be_visible()

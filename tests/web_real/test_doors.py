@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from web.pages import visit
 
 from .machine import OPERATOR, VIEWER, run, skep
 from .pages import sign_in
@@ -100,7 +101,7 @@ def test_a_cookie_alone_changes_nothing(operator: Page) -> None:
 def test_a_viewer_is_shown_no_button_and_refused_by_the_server(context: BrowserContext) -> None:
     page = context.new_page()
     sign_in(page, VIEWER)
-    page.goto(f"/guests/{GUEST}")
+    visit(page, f"/guests/{GUEST}")
     expect(page.get_by_role("heading", name=GUEST)).to_be_visible()
     for name in ("Start", "Stop", "Restart", "Delete guest"):
         expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
@@ -118,20 +119,20 @@ def test_a_passkey_signs_in(operator: Page, context: BrowserContext) -> None:
         "WebAuthn.addVirtualAuthenticator",
         {"options": {**options, "isUserVerified": True, "automaticPresenceSimulation": True}},
     )
-    operator.goto("/settings")
+    visit(operator, "/settings")
     operator.get_by_role("button", name="Add a passkey").click()
     dialog = operator.get_by_role("dialog")
     dialog.get_by_label("What you call it").fill("test key")
     dialog.get_by_role("button", name="Add a passkey").click()
     expect(operator.get_by_text("test key")).to_be_visible()
     operator.get_by_role("button", name="Sign out").first.click()
-    operator.goto("/login")
+    visit(operator, "/login")
     operator.get_by_role("button", name="Sign in with a passkey").click()
     expect(operator.get_by_role("navigation", name="Main")).to_be_attached()
 
 
 def test_an_ended_session_closes_its_console(operator: Page) -> None:
-    operator.goto(f"/guests/{GUEST}/serial")
+    visit(operator, f"/guests/{GUEST}/serial")
     expect(operator.get_by_text("Connected", exact=True)).to_be_visible()
     for one in skep("user", "sessions"):
         if one["user"] == OPERATOR:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from web.pages import visit
 
 from .conftest import first_link, picture
 from .machine import ADMIN, ADMINS, PASSWORD, run, serial, skep, until
@@ -55,7 +56,7 @@ def test_from_the_first_link_to_a_rollback(context: BrowserContext, no_guest: No
 
 
 def make_the_administrator(page: Page) -> None:
-    page.goto(first_link())
+    visit(page, first_link())
     page.get_by_label("Name").fill(ADMIN)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill(PASSWORD)
@@ -106,7 +107,7 @@ def read_back_from_the_disk(page: Page, *words: str) -> None:
 
 
 def take_a_snapshot(page: Page, name: str) -> None:
-    page.goto(f"/guests/{GUEST}/snapshots")
+    visit(page, f"/guests/{GUEST}/snapshots")
     page.get_by_role("button", name="Take a snapshot").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Name").fill(name)
@@ -128,7 +129,7 @@ def break_the_guest(page: Page) -> None:
 
 def roll_back(page: Page, name: str) -> None:
     boots = serial(GUEST).count(READY)
-    page.goto(f"/guests/{GUEST}/snapshots")
+    visit(page, f"/guests/{GUEST}/snapshots")
     page.get_by_role("button", name="Roll back", exact=True).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("is lost")
